@@ -1,0 +1,116 @@
+// Package subjects is the list of what closeloop's services say to each other: each subject with the message it
+// carries and the business key that tells two events apart. It is the only home of subject names.
+package subjects
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
+)
+
+// The subjects. The type of a CloudEvent (ce-type) equals its subject.
+const (
+	SurveyLinkRequested    = "survey.link.requested"
+	SurveyLinkCreated      = "survey.link.created"
+	SurveyLinkSuppressed   = "survey.link.suppressed"
+	SurveyResponseNotified = "survey.response.notified"
+	SurveyResponseReceived = "survey.response.received"
+	FeedbackDeliveryLate   = "feedback.delivery_late"
+	RecognitionRequested   = "recognition.requested"
+	InteractionWritten     = "interaction.written"
+	TaskCreated            = "task.created"
+	RecognitionSubmitted   = "recognition.submitted"
+	OrderCompleted         = "order.completed"
+)
+
+// FeedbackPrefix begins every subject that a rule may publish a [eventsv1.FeedbackRaised] to: feedback.wrong_price.
+const FeedbackPrefix = "feedback."
+
+// Contract says what one subject carries.
+type Contract struct {
+	// Subject is the subject, or "feedback.*" for those that rules choose.
+	Subject string
+	// Doc is one sentence for readers of the AsyncAPI document.
+	Doc string
+	// New makes an empty message of the subject's type.
+	New func() proto.Message
+	// BusinessKey gives what is unique about a message: the same key is the same event, however often it is said.
+	// The zero message gives "".
+	BusinessKey func(proto.Message) string
+}
+
+// All lists the contracts in the order in which a loop meets them.
+var All = []Contract{
+	contract(SurveyLinkRequested, "A personal survey link is wanted.",
+		func(m *eventsv1.SurveyLinkRequested) string { return m.GetRequestId() }),
+	contract(SurveyLinkCreated, "A personal survey link exists.",
+		func(m *eventsv1.SurveyLinkCreated) string { return m.GetRequestId() }),
+	contract(SurveyLinkSuppressed, "The person must not be invited now.",
+		func(m *eventsv1.SurveyLinkSuppressed) string { return m.GetRequestId() }),
+	contract(SurveyResponseNotified, "A response exists; its answers are to be fetched.",
+		func(m *eventsv1.SurveyResponseNotified) string { return m.GetResponseId() }),
+	contract(SurveyResponseReceived, "A response with its answers.",
+		func(m *eventsv1.SurveyResponseReceived) string { return m.GetResponseId() }),
+	contract(FeedbackDeliveryLate, "A person is to look at a complaint about a late delivery.", feedbackKey),
+	contract(FeedbackPrefix+"*", "A person is to look at an answer; rules choose the subject.", feedbackKey),
+	contract(RecognitionRequested, "An employee is to be recognised.",
+		func(m *eventsv1.RecognitionRequested) string { return m.GetResponseId() }),
+	contract(InteractionWritten, "SAP Marketing Cloud holds the interaction.",
+		func(m *eventsv1.InteractionWritten) string {
+			return m.GetKind() + "/" + firstOf(m.GetRequestId(), m.GetResponseId())
+		}),
+	contract(TaskCreated, "The task exists in SAP Sales Cloud.",
+		func(m *eventsv1.TaskCreated) string { return m.GetResponseId() + "/" + m.GetObjectId() }),
+	contract(RecognitionSubmitted, "Awardco took the recognition.",
+		func(m *eventsv1.RecognitionSubmitted) string { return m.GetResponseId() }),
+	contract(OrderCompleted, "S/4HANA reported a service order as completed.",
+		func(m *eventsv1.OrderCompleted) string {
+			return m.GetServiceOrder() + "/" + m.GetChangedAt().AsTime().UTC().Format("20060102T150405.000")
+		}),
+}
+
+// Find gives the contract of a subject; feedback.<anything> is found as the contract that rules publish to.
+func Find(subject string) (Contract, bool) {
+	for _, c := range All {
+		if c.Subject == subject {
+			return c, true
+		}
+	}
+	name, isFeedback := strings.CutPrefix(subject, FeedbackPrefix)
+	if !isFeedback || name == "" || strings.ContainsAny(name, ".*> \t\r\n") {
+		return Contract{}, false
+	}
+	c, _ := Find(FeedbackPrefix + "*")
+	c.Subject = subject
+	return c, true
+}
+
+func feedbackKey(m *eventsv1.FeedbackRaised) string { return m.GetResponseId() }
+
+func contract[M proto.Message](subject, doc string, key func(M) string) Contract {
+	return Contract{
+		Subject: subject,
+		Doc:     doc,
+		New: func() proto.Message {
+			var m M
+			return m.ProtoReflect().New().Interface()
+		},
+		BusinessKey: func(m proto.Message) string {
+			if typed, ok := m.(M); ok {
+				return key(typed)
+			}
+			return ""
+		},
+	}
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

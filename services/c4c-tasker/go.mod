@@ -1,0 +1,3 @@
+module github.com/closeloop/closeloop/services/c4c-tasker
+
+go 1.26.0

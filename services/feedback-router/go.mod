@@ -1,0 +1,3 @@
+module github.com/closeloop/closeloop/services/feedback-router
+
+go 1.26.0

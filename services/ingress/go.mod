@@ -1,0 +1,3 @@
+module github.com/closeloop/closeloop/services/ingress
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module github.com/closeloop/closeloop/services/qualtrics-linker
+
+go 1.26.0
