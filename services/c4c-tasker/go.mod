@@ -1,3 +1,12 @@
 module github.com/closeloop/closeloop/services/c4c-tasker
 
 go 1.26.0
+
+require (
+	github.com/closeloop/closeloop/pkg v0.0.0
+	github.com/closeloop/closeloop/proto-events v0.0.0
+)
+
+replace github.com/closeloop/closeloop/pkg => ../../pkg
+
+replace github.com/closeloop/closeloop/proto-events => ../../proto-events

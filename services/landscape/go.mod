@@ -1,3 +1,10 @@
 module github.com/closeloop/closeloop/services/landscape
 
 go 1.26.0
+
+require (
+	github.com/google/uuid v1.6.0 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)

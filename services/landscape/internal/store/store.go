@@ -10,20 +10,26 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
 
 // Store is one file of tables.
-type Store struct{ db *bbolt.DB }
+type Store struct {
+	db *bbolt.DB
+
+	mu       sync.Mutex
+	counters map[string]uint64 // the sequences of a store without a file
+}
 
 // Open opens or makes landscape.db in dir. An empty dir keeps everything in memory only.
 func Open(dir string) (*Store, error) {
 	if dir == "" {
-		return &Store{}, nil
+		return &Store{counters: map[string]uint64{}}, nil
 	}
 	path := filepath.Join(dir, "landscape.db")
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true, Timeout: 5e9})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true, Timeout: time.Second})
 	if err != nil {
 		return nil, fmt.Errorf("opening %s (is another landscape using it?): %w", path, err)
 	}
@@ -107,6 +113,17 @@ func (t *Table[T]) Put(key string, row T) error {
 	return t.put(key, row)
 }
 
+// PutAll sets many rows in one write; key gives the key of each.
+func (t *Table[T]) PutAll(rows []T, key func(T) string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	keys := make([]string, len(rows))
+	for i, row := range rows {
+		keys[i] = key(row)
+	}
+	return t.putAll(keys, rows)
+}
+
 // Update changes the row of that key in one step; f gets the row as it is (or the zero row and false) and gives the
 // new one, or false to leave it.
 func (t *Table[T]) Update(key string, f func(row T, found bool) (T, bool)) (T, error) {
@@ -158,46 +175,77 @@ func (t *Table[T]) Delete(key string) error {
 	if _, ok := t.rows[key]; !ok {
 		return nil
 	}
+	if t.store.db != nil {
+		err := t.store.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(t.name).Delete([]byte(key)) })
+		if err != nil {
+			return fmt.Errorf("table %s: %w", t.name, err)
+		}
+	}
 	t.order[t.positions[key]] = ""
 	delete(t.rows, key)
 	delete(t.positions, key)
-	if t.store.db == nil {
-		return nil
-	}
-	return t.store.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(t.name).Delete([]byte(key)) })
+	return nil
 }
 
-func (t *Table[T]) put(key string, row T) error {
-	if key == "" {
-		return fmt.Errorf("table %s: a row needs a key", t.name)
+func (t *Table[T]) put(key string, row T) error { return t.putAll([]string{key}, []T{row}) }
+
+// putAll writes first and changes the rows in memory after, so that a failed write leaves both as they were.
+func (t *Table[T]) putAll(keys []string, rows []T) error {
+	positions := map[string]int{} // of the keys that are new
+	for _, key := range keys {
+		if key == "" {
+			return fmt.Errorf("table %s: a row needs a key", t.name)
+		}
+		_, known := t.positions[key]
+		_, twice := positions[key]
+		if !known && !twice {
+			positions[key] = len(t.order) + len(positions)
+		}
 	}
-	position, known := t.positions[key]
-	if !known {
-		position = len(t.order)
-		t.order = append(t.order, key)
-		t.positions[key] = position
+	if err := t.write(keys, rows, positions); err != nil {
+		return fmt.Errorf("table %s: %w", t.name, err)
 	}
-	t.rows[key] = row
+	for i, key := range keys {
+		if _, known := t.positions[key]; !known {
+			t.positions[key] = positions[key]
+			t.order = append(t.order, key)
+		}
+		t.rows[key] = rows[i]
+	}
+	return nil
+}
+
+func (t *Table[T]) write(keys []string, rows []T, added map[string]int) error {
 	if t.store.db == nil {
 		return nil
 	}
-	value, err := json.Marshal(stored[T]{Position: position, Row: row})
-	if err != nil {
-		return err
-	}
-	return t.store.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(t.name).Put([]byte(key), value) })
+	return t.store.db.Update(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(t.name)
+		for i, key := range keys {
+			position, isNew := added[key]
+			if !isNew {
+				position = t.positions[key]
+			}
+			value, err := json.Marshal(stored[T]{Position: position, Row: rows[i]})
+			if err != nil {
+				return err
+			}
+			if err := bucket.Put([]byte(key), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Sequence gives 1, 2, 3 … under a name, going on where it was after a restart.
 func (s *Store) Sequence(name string) func() uint64 {
 	if s.db == nil {
-		var mu sync.Mutex
-		var n uint64
 		return func() uint64 {
-			mu.Lock()
-			defer mu.Unlock()
-			n++
-			return n
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.counters[name]++
+			return s.counters[name]
 		}
 	}
 	bucket, key := []byte("sequences"), []byte(name)

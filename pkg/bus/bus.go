@@ -1,0 +1,190 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
+)
+
+// ErrUnavailable is returned by Publish when JetStream did not acknowledge in time, or refused because EVENTS is full.
+// The event may have been stored; publishing it again is harmless.
+var ErrUnavailable = errors.New("JetStream did not acknowledge the event")
+
+const (
+	// publishAttempt is one try; nats.go itself repeats only when nobody is there to answer.
+	publishAttempt = 2 * time.Second
+	// publishTotal is all of them: a door must answer within a few seconds.
+	publishTotal = 5 * time.Second
+)
+
+// Options of [Connect].
+type Options struct {
+	// Service is the name in the topology; it names the durable consumer, the inbox and the connection.
+	Service string
+	// URL of the broker, with user and password where it needs them. Ignored with InProcess.
+	URL string
+	// CredsFile holds NATS credentials; optional.
+	CredsFile string
+	// InProcess connects to a server in the same process instead of URL.
+	InProcess nats.InProcessConnProvider
+	Log       *slog.Logger
+	// Registerer takes the metrics; nil for none.
+	Registerer prometheus.Registerer
+}
+
+// Bus is one service's connection. It is safe for concurrent use.
+type Bus struct {
+	service string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	log     *slog.Logger
+	metrics *metrics
+	// denied holds the last permission violation: a forbidden publish otherwise looks like a timeout.
+	denied atomic.Pointer[string]
+}
+
+// Connect connects and stays connected: while the broker is away it tries again for ever, and publishes fail at once
+// instead of piling up in memory. It returns an error only for options that cannot work.
+func Connect(_ context.Context, o Options) (*Bus, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Bus{service: o.Service, log: o.Log, metrics: newMetrics(o.Registerer, o.Service)}
+	options := []nats.Option{
+		nats.Name("closeloop/" + o.Service),
+		nats.CustomInboxPrefix(topology.InboxPrefix(o.Service)),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(200*time.Millisecond, 500*time.Millisecond),
+		nats.PingInterval(20 * time.Second),
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(b.onError),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				b.log.Warn("connection to the broker lost, trying again", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { b.log.Info("connected to the broker again") }),
+	}
+	if o.CredsFile != "" {
+		options = append(options, nats.UserCredentials(o.CredsFile))
+	}
+	if o.InProcess != nil {
+		options = append(options, nats.InProcessServer(o.InProcess))
+	}
+	nc, err := nats.Connect(o.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS: %w", err)
+	}
+	b.nc = nc
+	if b.js, err = jetstream.New(nc); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrPermissionViolation) || strings.Contains(err.Error(), "Permissions Violation") {
+		text := err.Error()
+		b.denied.Store(&text)
+	}
+	subject := ""
+	if sub != nil {
+		subject = sub.Subject
+	}
+	b.log.Error("the broker reports an error", "error", err, "subject", subject)
+}
+
+// JetStream gives the connection's JetStream, for pkg/effect and the topology job.
+func (b *Bus) JetStream() jetstream.JetStream { return b.js }
+
+// Service is the name under which it is connected.
+func (b *Bus) Service() string { return b.service }
+
+// Ready reports why the connection cannot be used: not connected, or the broker refused something that it must not.
+func (b *Bus) Ready() error {
+	if text := b.denied.Load(); text != nil {
+		return fmt.Errorf("the broker refused: %s", *text)
+	}
+	if !b.nc.IsConnected() {
+		return fmt.Errorf("not connected to the broker: %s", b.nc.Status())
+	}
+	return nil
+}
+
+// Close flushes and ends the connection. Consumers must have been drained before.
+func (b *Bus) Close() {
+	if err := b.nc.FlushTimeout(2 * time.Second); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		b.log.Warn("closing the connection to the broker", "error", err)
+	}
+	b.nc.Close()
+}
+
+// Publish stores the event in EVENTS before it returns. duplicate tells that JetStream already had it, which is
+// success. It tries for 5 seconds at most; then the error is [ErrUnavailable].
+func (b *Bus) Publish(ctx context.Context, e event.Event) (duplicate bool, err error) {
+	m, err := event.Encode(e)
+	if err != nil {
+		return false, err
+	}
+	ack, err := b.store(ctx, m)
+	if err != nil {
+		b.metrics.published.WithLabelValues(e.Type, "failed").Inc()
+		return false, fmt.Errorf("publishing %s: %w", e.Type, err)
+	}
+	b.metrics.published.WithLabelValues(e.Type, "stored").Inc()
+	return ack.Duplicate, nil
+}
+
+// store publishes until acknowledged. The message id stays the same, so that a try whose acknowledgement was lost is
+// not stored twice.
+func (b *Bus) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTotal)
+	defer cancel()
+	for {
+		attempt, cancelAttempt := context.WithTimeout(ctx, publishAttempt)
+		ack, err := b.js.PublishMsg(attempt, m)
+		cancelAttempt()
+		if err == nil {
+			return ack, nil
+		}
+		if api := new(jetstream.APIError); errors.As(err, &api) && api.Code != 503 {
+			return nil, fmt.Errorf("%w: %s", ErrUnavailable, api.Description)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// transient wraps what went wrong between us and JetStream inside a handler, so that the event is tried again.
+func transient(err error) error {
+	return &fault.Fault{Class: fault.Transient, Reason: err.Error(), Err: err}
+}
+
+// Emit publishes what follows from an event that is being handled; a failure makes the handler try again later.
+func (b *Bus) Emit(ctx context.Context, e event.Event) error {
+	if _, err := b.Publish(ctx, e); err != nil {
+		if fault.Is(err, fault.Invalid) {
+			return err
+		}
+		return transient(err)
+	}
+	return nil
+}

@@ -1,0 +1,260 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
+)
+
+// Handler does what an event asks for. It returns nil when that is done, and otherwise an error whose class (pkg/fault)
+// says what is to become of the event; it never acknowledges anything itself. It may be called again for an event that
+// it has handled, also by another replica at the same time: what it does to vendors goes through pkg/effect.
+type Handler func(ctx context.Context, e event.Event) error
+
+// Consumer says how a service handles its events.
+type Consumer struct {
+	Handle Handler
+	// Parallel is how many events are handled at a time, default 8. Events of one loop are handled one after another.
+	Parallel int
+	// Timeout of one handling, default 60 s.
+	Timeout time.Duration
+}
+
+// Consuming is a running consumer.
+type Consuming struct {
+	bus      *Bus
+	consumer Consumer
+	gate     gate
+	ackWait  time.Duration
+
+	lanes []chan *delivery
+	work  sync.WaitGroup // lanes
+
+	mu       sync.Mutex
+	contexts []jetstream.ConsumeContext
+	bound    atomic.Bool
+	draining atomic.Bool
+	failed   atomic.Pointer[error]
+	settled  atomic.Int64 // unix nanoseconds of the last settlement
+
+	handling context.Context // ends when the grace period of a drain is over
+	giveUp   context.CancelFunc
+}
+
+// Consume binds to the service's durables on EVENTS and RETRIES and handles what they deliver until Drain. Binding
+// happens in the background, for as long as it takes: a service may start before the topology job. [Consuming.Ready]
+// says when it is bound.
+func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
+	if consumer.Parallel <= 0 {
+		consumer.Parallel = 8
+	}
+	if consumer.Timeout <= 0 {
+		consumer.Timeout = time.Minute
+	}
+	c := &Consuming{bus: b, consumer: consumer}
+	c.handling, c.giveUp = context.WithCancel(context.WithoutCancel(ctx))
+	for range consumer.Parallel {
+		lane := make(chan *delivery, 4*consumer.Parallel) // holds the whole prefetch of both durables: the callback never blocks
+		c.lanes = append(c.lanes, lane)
+		c.work.Go(func() {
+			for d := range lane {
+				c.handle(d)
+			}
+		})
+	}
+	c.settled.Store(time.Now().UnixNano())
+	go c.bind(ctx)
+	return c
+}
+
+// Ready is nil while events are being handled.
+func (c *Consuming) Ready() error {
+	if err := c.failed.Load(); err != nil {
+		return *err
+	}
+	if !c.bound.Load() {
+		return fmt.Errorf("consumer %s is not bound yet", c.bus.service)
+	}
+	return nil
+}
+
+// Live reports a consumer that ended by itself: only a new start of the process binds it again.
+func (c *Consuming) Live() error {
+	if err := c.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Drain stops taking events and waits until those in hand are settled. When ctx ends first, handlers are cancelled and
+// what they held is settled as a retry.
+func (c *Consuming) Drain(ctx context.Context) {
+	c.draining.Store(true)
+	c.mu.Lock()
+	contexts := c.contexts
+	c.contexts = nil
+	c.mu.Unlock()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for _, cc := range contexts {
+			cc.Drain()
+		}
+		for _, cc := range contexts {
+			<-cc.Closed()
+		}
+		for _, lane := range c.lanes {
+			close(lane)
+		}
+		c.work.Wait()
+	}()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		c.giveUp()
+		<-stopped // handlers see the cancellation; what they return is held for later
+	}
+	c.giveUp()
+}
+
+func (c *Consuming) bind(ctx context.Context) {
+	for _, stream := range []string{topology.Events, topology.Retries} {
+		if !c.bindTo(ctx, stream) {
+			return
+		}
+	}
+	c.bound.Store(true)
+	c.bus.log.Info("consumer bound", "durable", c.bus.service, "parallel", c.consumer.Parallel)
+}
+
+// bindTo binds to the durable on one stream, waiting for it to exist. It tells whether it did before ctx ended.
+func (c *Consuming) bindTo(ctx context.Context, stream string) bool {
+	for warned := false; ; warned = true {
+		err := c.start(ctx, stream)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if !warned {
+			c.bus.log.Warn("waiting for the durable consumer: has the topology job run?", "stream", stream, "durable", c.bus.service, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func (c *Consuming) start(ctx context.Context, stream string) error {
+	lookup, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	durable, err := c.bus.js.Consumer(lookup, stream, c.bus.service)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining.Load() {
+		return context.Canceled
+	}
+	c.ackWait = durable.CachedInfo().Config.AckWait
+	// Prefetch is twice the parallel handlers: enough to never wait for the broker, little enough to hand back.
+	cc, err := durable.Consume(c.receive,
+		jetstream.PullMaxMessages(2*c.consumer.Parallel),
+		jetstream.ConsumeErrHandler(c.onConsumeError(stream)))
+	if err != nil {
+		return err
+	}
+	c.contexts = append(c.contexts, cc)
+	go func() {
+		<-cc.Closed()
+		if !c.draining.Load() && ctx.Err() == nil {
+			c.fail(fmt.Errorf("consumer %s of %s ended: it was deleted or the connection closed for good", c.bus.service, stream))
+		}
+	}()
+	return nil
+}
+
+func (c *Consuming) fail(err error) {
+	if c.failed.CompareAndSwap(nil, &err) {
+		c.bus.log.Error("no more events are handled", "error", err)
+	}
+}
+
+func (c *Consuming) onConsumeError(stream string) jetstream.ConsumeErrHandlerFunc {
+	return func(_ jetstream.ConsumeContext, err error) {
+		if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrNoMessages) {
+			c.bus.log.Debug("waiting for the broker", "stream", stream, "error", err)
+			return
+		}
+		c.bus.log.Warn("consuming", "stream", stream, "error", err)
+	}
+}
+
+// receive hands a message to the lane of its loop. It keeps the broker from giving it to another replica meanwhile.
+func (c *Consuming) receive(m jetstream.Msg) {
+	d, err := c.open(m)
+	if err != nil {
+		c.bus.log.Error("a message without JetStream metadata cannot be handled", "subject", m.Subject(), "error", err)
+		return
+	}
+	c.bus.metrics.inHand.Inc()
+	d.keep(c.ackWait / 3)
+	c.lanes[laneOf(d.event.LoopID, len(c.lanes))] <- d
+}
+
+func laneOf(loopID string, lanes int) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(loopID)) // never fails
+	return int(h.Sum32() % uint32(lanes))
+}
+
+func (c *Consuming) handle(d *delivery) {
+	defer c.bus.metrics.inHand.Dec()
+	defer d.release()
+	started := time.Now()
+	err := c.attempt(d)
+	c.settle(d, err, time.Since(started))
+	c.settled.Store(time.Now().UnixNano())
+}
+
+// attempt runs the handler unless the event cannot or must not be handled now.
+func (c *Consuming) attempt(d *delivery) error {
+	if d.decodeErr != nil {
+		return d.decodeErr
+	}
+	if d.suspicious() {
+		return errSuspect
+	}
+	if wait := c.gate.enter(time.Now()); wait > 0 {
+		return &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
+	}
+	ctx, cancel := context.WithTimeout(c.handling, c.consumer.Timeout)
+	defer cancel()
+	return c.guarded(ctx, d.event)
+}
+
+// guarded turns a panic into an error, so that one event cannot end the process for all others.
+func (c *Consuming) guarded(ctx context.Context, e event.Event) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.bus.log.Error("a handler panicked", "type", e.Type, "loopId", e.LoopID, "stack", string(debug.Stack()))
+			err = fault.New(fault.Transient, "the handler of %s panicked: see the service's log", e.Type)
+		}
+	}()
+	return c.consumer.Handle(ctx, e)
+}

@@ -1,0 +1,147 @@
+package bus
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/event"
+)
+
+// Headers that travel with a held event and with a dead letter.
+const (
+	// HeaderReason is a sentence that a person can act on, with the field where there is one.
+	HeaderReason = "Closeloop-Reason"
+	// HeaderClass is the error class (pkg/fault).
+	HeaderClass = "Closeloop-Class"
+	// HeaderField is the path of the field that is wrong.
+	HeaderField = "Closeloop-Field"
+	// HeaderSubject is the subject of the original event.
+	HeaderSubject = "Closeloop-Subject"
+	// HeaderAttempts is how often it was tried.
+	HeaderAttempts = "Closeloop-Attempts"
+	// HeaderStream and HeaderSequence say where the original is.
+	HeaderStream   = "Closeloop-Stream"
+	HeaderSequence = "Closeloop-Sequence"
+	// HeaderFirstSeen is when the original was stored.
+	HeaderFirstSeen = "Closeloop-First-Seen"
+	// HeaderEventID and HeaderLoopID are the event's, also where its own envelope was empty.
+	HeaderEventID = "Closeloop-Event-Id"
+	HeaderLoopID  = "Closeloop-Loop-Id"
+	// HeaderSuspect counts how often the event was in hand when a handler's process may have died of it.
+	HeaderSuspect = "Closeloop-Suspect"
+)
+
+const headerPrefix = "Closeloop-"
+
+// delivery is one message in hand, whether it came from EVENTS or back from RETRIES.
+type delivery struct {
+	msg      jetstream.Msg
+	meta     *jetstream.MsgMetadata
+	subject  string       // of the original
+	origin   event.Origin // of the original
+	attempts int          // made so far
+	suspect  int
+
+	event     event.Event
+	decodeErr error
+
+	stopKeeping chan struct{}
+}
+
+func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	d := &delivery{
+		msg: m, meta: meta, subject: m.Subject(),
+		origin: event.Origin{Stream: meta.Stream, Sequence: meta.Sequence.Stream, Time: meta.Timestamp},
+	}
+	h := m.Headers()
+	if d.subject == topology.DueSubject(c.bus.service) {
+		d.subject = h.Get(HeaderSubject)
+		d.attempts = number(h.Get(HeaderAttempts))
+		d.suspect = number(h.Get(HeaderSuspect))
+		if stream := h.Get(HeaderStream); stream != "" {
+			d.origin.Stream, d.origin.Sequence = stream, uint64(number(h.Get(HeaderSequence)))
+		}
+		if t, err := time.Parse(time.RFC3339Nano, h.Get(HeaderFirstSeen)); err == nil {
+			d.origin.Time = t
+		}
+	}
+	d.event, d.decodeErr = event.Decode(d.subject, h, m.Data(), d.origin)
+	return d, nil
+}
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// keep tells the broker every interval that the message is still in hand.
+func (d *delivery) keep(interval time.Duration) {
+	d.stopKeeping = make(chan struct{})
+	if interval <= 0 {
+		return
+	}
+	go func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-d.stopKeeping:
+				return
+			case <-ticker.C:
+				_ = d.msg.InProgress() // a lost sign of life only means a second delivery, which the ledger bears
+			}
+		}
+	}()
+}
+
+func (d *delivery) release() { close(d.stopKeeping) }
+
+// suspectAfter deliveries of one message, its handler may be killing the process.
+const suspectAfter = 3
+
+func (d *delivery) suspicious() bool { return d.meta.NumDelivered > suspectAfter }
+
+// copied gives the original's own headers: nothing of the broker's (a copied schedule, TTL or expectation would act
+// again) and nothing of ours.
+func (d *delivery) copied() nats.Header {
+	h := nats.Header{}
+	for name, values := range d.msg.Headers() {
+		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, headerPrefix) {
+			h[name] = values
+		}
+	}
+	return h
+}
+
+// describe adds what is known about the original.
+func (d *delivery) describe(h nats.Header) {
+	h.Set(HeaderSubject, d.subject)
+	h.Set(HeaderStream, d.origin.Stream)
+	h.Set(HeaderSequence, strconv.FormatUint(d.origin.Sequence, 10))
+	h.Set(HeaderFirstSeen, d.origin.Time.UTC().Format(time.RFC3339Nano))
+	h.Set(HeaderAttempts, strconv.Itoa(d.attempts))
+	h.Set(HeaderEventID, headerSafe(d.event.ID))
+	h.Set(HeaderLoopID, headerSafe(d.event.LoopID))
+}
+
+// headerSafe keeps a text on one line.
+func headerSafe(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s))
+}

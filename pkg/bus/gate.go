@@ -1,0 +1,69 @@
+package bus
+
+import (
+	"sync"
+	"time"
+)
+
+// gate keeps this replica's handlers away from a vendor that is out: messages that were delivered before the fleet
+// paused would otherwise still call it. When the pause ends one call goes first; the others follow when it came through.
+type gate struct {
+	mu       sync.Mutex
+	until    time.Time // closed before this
+	failures int       // in a row
+	probing  bool      // one call is on its way after a pause
+}
+
+// probeWait is how long others wait while one call finds out whether the vendor is back.
+const probeWait = 2 * time.Second
+
+// enter gives 0 when the vendor may be called now, else how long to wait.
+func (g *gate) enter(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case now.Before(g.until):
+		return g.until.Sub(now)
+	case g.failures == 0:
+		return 0
+	case g.probing:
+		return probeWait
+	}
+	g.probing = true
+	return 0
+}
+
+// reached notes that the vendor answered. It tells whether it had been out.
+func (g *gate) reached() (wasOut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wasOut = g.failures > 0 && g.probing
+	if wasOut || g.failures == 0 {
+		g.failures, g.probing, g.until = 0, false, time.Time{}
+	}
+	return wasOut
+}
+
+// out notes that the vendor is out and gives the time until which nobody should call. after is what the vendor asked
+// for. Calls that were under way together count as one failure.
+func (g *gate) out(now time.Time, after time.Duration) (until time.Time, first bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	first = g.failures == 0
+	if first || g.probing {
+		g.failures++
+	}
+	g.probing = false
+	pause := max(after, pauseDelay(g.failures))
+	if proposed := now.Add(pause); proposed.After(g.until) {
+		g.until = proposed
+	}
+	return g.until, first
+}
+
+// release gives up the right to be the first call when its outcome said nothing about the vendor.
+func (g *gate) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.probing = false
+}

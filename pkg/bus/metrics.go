@@ -1,0 +1,56 @@
+package bus
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	published   *prometheus.CounterVec
+	handled     *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	deadLetters *prometheus.CounterVec
+	paused      prometheus.Gauge
+	inHand      prometheus.Gauge
+}
+
+func newMetrics(r prometheus.Registerer, service string) *metrics {
+	labels := prometheus.Labels{"service": service}
+	return &metrics{
+		published: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "closeloop_events_published_total", Help: "Events published, by type and outcome.", ConstLabels: labels,
+		}, []string{"type", "outcome"})),
+		handled: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "closeloop_events_handled_total", Help: "Events handled, by type, outcome and error class.", ConstLabels: labels,
+		}, []string{"type", "outcome", "class"})),
+		seconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "closeloop_event_handling_seconds", Help: "Time a handler took.", ConstLabels: labels,
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+		}, []string{"type"})),
+		deadLetters: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "closeloop_dead_letters_total", Help: "Events put into the dead letters, by error class.", ConstLabels: labels,
+		}, []string{"class"})),
+		paused: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "closeloop_paused", Help: "1 while the vendor is out and the consumer pauses.", ConstLabels: labels,
+		})),
+		inHand: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "closeloop_events_in_hand", Help: "Events delivered and not yet settled.", ConstLabels: labels,
+		})),
+	}
+}
+
+// register gives the collector that is already there when the same one is registered again.
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	if r == nil {
+		return c
+	}
+	err := r.Register(c)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if existing, ok := already.ExistingCollector.(C); ok {
+			return existing
+		}
+	}
+	return c
+}

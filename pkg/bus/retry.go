@@ -1,0 +1,39 @@
+package bus
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// delays is how long an event waits before its next attempt, by attempts made: close together at first, since most
+// faults pass in seconds, then over a day, since a person must find out and mend the rest.
+//
+//	attempt  1  2  3  4   5   6   7   8   9   10   11   12   13  14  15  16  17
+//	delay    1s 2s 4s 8s 15s 30s  1m  2m  5m  10m  20m  30m  1h  2h  4h  8h  8h   = 24 h 20 min in all
+//
+// Each is taken with jitter, between half and all of it, so that events that failed together do not return together.
+var delays = []time.Duration{
+	1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 30 * time.Second,
+	1 * time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute,
+	1 * time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 8 * time.Hour,
+}
+
+// retryDelay is the wait after that many attempts, or false when there have been enough.
+func retryDelay(attempts int) (time.Duration, bool) {
+	if attempts < 1 || attempts > len(delays) {
+		return 0, attempts < 1
+	}
+	return jitter(delays[attempts-1]), true
+}
+
+// pauseDelay is how long a vendor is left alone after that many failures in a row, when it named no time itself:
+// 2, 4, 8 … 300 seconds.
+func pauseDelay(failures int) time.Duration {
+	const longest = 5 * time.Minute
+	if failures > 8 {
+		return longest
+	}
+	return min(longest, time.Second<<max(failures, 1))
+}
+
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

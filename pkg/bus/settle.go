@@ -1,0 +1,217 @@
+package bus
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/fault"
+)
+
+// errSuspect stands for a message that was delivered too often without ever being settled.
+var errSuspect = fault.New(fault.Busy, "delivered repeatedly without an outcome")
+
+const (
+	// suspectLimit runs in a row that ended without an outcome, and the event is taken for what ends the process.
+	suspectLimit = 3
+	// shortestHold is what a schedule can do: anything sooner fires then.
+	shortestHold = 250 * time.Millisecond
+	// nakDelay is the fallback while not even a retry can be stored: it keeps its slot, so it must be short.
+	nakDelay = 30 * time.Second
+)
+
+// settle is the one place that decides what happens to a message.
+func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
+	// Settling must work while handlers are cancelled, hence a context of its own.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*publishTotal)
+	defer cancel()
+	f := &fault.Fault{}
+	if err != nil {
+		f = fault.From(err)
+	}
+	var outcome string
+	var delay time.Duration
+	switch {
+	case err == nil:
+		c.vendorReached()
+		outcome = "done"
+		d.attempts++
+		err = c.ack(ctx, d)
+	case errors.Is(err, errSuspect):
+		outcome, delay, err = c.settleSuspect(ctx, d)
+	case f.Class.Final():
+		c.vendorReached()
+		outcome = "dead letter"
+		d.attempts++
+		err = c.deadLetter(ctx, d, f.Class, f)
+	case f.Class.VendorOut():
+		outcome = "paused"
+		delay, err = c.pause(ctx, d, f)
+	case f.Class == fault.Busy:
+		outcome, delay = "held", max(f.After, time.Second)
+		err = c.hold(ctx, d, delay, f.Class)
+	default:
+		c.gate.release()
+		outcome, delay, err = c.retry(ctx, d, f)
+	}
+	if err != nil {
+		outcome, delay = "not settled", nakDelay
+		c.bus.log.Error("settling failed, the broker will deliver again", "type", d.event.Type, "loopId", d.event.LoopID, "error", err)
+		_ = d.msg.NakWithDelay(nakDelay) // lost with the connection: then the broker delivers again after AckWait
+	}
+	c.report(d, f, outcome, took, delay)
+}
+
+// report writes the one line, and counts, for this attempt.
+func (c *Consuming) report(d *delivery, f *fault.Fault, outcome string, took, delay time.Duration) {
+	level := slog.LevelInfo
+	attrs := []any{
+		"type", d.subject, "loopId", d.event.LoopID, "eventId", d.event.ID,
+		"attempts", d.attempts, "outcome", outcome, "took", took.Round(time.Microsecond),
+	}
+	if f.Class != "" {
+		attrs = append(attrs, "class", f.Class, "reason", f.Error())
+		level = slog.LevelWarn
+	}
+	if delay > 0 {
+		attrs = append(attrs, "next", delay.Round(time.Millisecond))
+	}
+	c.bus.log.Log(context.Background(), level, "event.handled", attrs...)
+	label := d.subject
+	if d.event.Data == nil {
+		label = "undecodable" // whatever somebody published: not a label of its own
+	}
+	c.bus.metrics.handled.WithLabelValues(label, outcome, string(f.Class)).Inc()
+	c.bus.metrics.seconds.WithLabelValues(label).Observe(took.Seconds())
+}
+
+// ack waits for the broker's word, since the plain form says nothing when it gets lost.
+func (c *Consuming) ack(ctx context.Context, d *delivery) error {
+	err := d.msg.DoubleAck(ctx)
+	if errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+		return nil
+	}
+	return err
+}
+
+// retry holds the event until its next attempt, or puts it into the dead letters after the last.
+func (c *Consuming) retry(ctx context.Context, d *delivery, f *fault.Fault) (string, time.Duration, error) {
+	d.attempts++
+	delay, again := retryDelay(d.attempts)
+	if !again {
+		return "dead letter", 0, c.deadLetter(ctx, d, fault.Exhausted, f)
+	}
+	delay = max(delay, f.After)
+	return "retry", delay, c.hold(ctx, d, delay, f.Class)
+}
+
+// settleSuspect holds a message that may be ending the process, apart from its innocent neighbours.
+func (c *Consuming) settleSuspect(ctx context.Context, d *delivery) (string, time.Duration, error) {
+	d.suspect++
+	if d.suspect >= suspectLimit {
+		f := fault.New(fault.Person, "was in hand %d times when the service ended; look at the service's log before replaying it", d.suspect*suspectAfter)
+		return "dead letter", 0, c.deadLetter(ctx, d, f.Class, f)
+	}
+	delay := time.Second + rand.N(10*time.Second)
+	return "suspect", delay, c.hold(ctx, d, delay, fault.Busy)
+}
+
+// pause stops the whole fleet of this service until the vendor may be asked again, and holds the event until then.
+func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (time.Duration, error) {
+	until, first := c.gate.out(time.Now(), f.After)
+	if first {
+		c.bus.log.Error("the vendor is out: work waits, nothing is lost", "vendor", f.Vendor, "class", f.Class, "reason", f.Reason, "until", until.UTC().Format(time.RFC3339))
+	}
+	c.bus.metrics.paused.Set(1)
+	for _, stream := range []string{topology.Events, topology.Retries} {
+		if err := c.extendPause(ctx, stream, until); err != nil {
+			// Not fatal: this replica's gate is shut, the others will find out by themselves.
+			c.bus.log.Warn("pausing the consumer", "stream", stream, "error", err)
+		}
+	}
+	// A little after the pause's end, spread out: the first one to come finds out whether the vendor is back.
+	delay := time.Until(until) + rand.N(time.Second)
+	return delay, c.hold(ctx, d, delay, f.Class)
+}
+
+// extendPause never shortens a pause that another replica, or a person, has set.
+func (c *Consuming) extendPause(ctx context.Context, stream string, until time.Time) error {
+	consumer, err := c.bus.js.Consumer(ctx, stream, c.bus.service)
+	if err != nil {
+		return err
+	}
+	if info := consumer.CachedInfo(); info.Paused && time.Now().Add(info.PauseRemaining).After(until) {
+		return nil
+	}
+	_, err = c.bus.js.PauseConsumer(ctx, stream, c.bus.service, until)
+	return err
+}
+
+func (c *Consuming) vendorReached() {
+	if c.gate.reached() {
+		c.bus.metrics.paused.Set(0)
+		c.bus.log.Info("the vendor is back")
+	}
+}
+
+// hold stores a copy that comes back to this service after delay, then acknowledges the message in hand: never the
+// other way round.
+func (c *Consuming) hold(ctx context.Context, d *delivery, delay time.Duration, class fault.Class) error {
+	m := nats.NewMsg(topology.HoldSubject(c.bus.service, holdToken(d.event.ID)))
+	m.Data = d.msg.Data()
+	m.Header = d.copied()
+	d.describe(m.Header)
+	m.Header.Set(HeaderClass, string(class))
+	if d.suspect > 0 {
+		m.Header.Set(HeaderSuspect, strconv.Itoa(d.suspect))
+	}
+	due := time.Now().Add(max(delay, shortestHold))
+	// Written by hand: the client's option cuts to seconds, which would be early.
+	m.Header.Set("Nats-Schedule", "@at "+due.UTC().Format(time.RFC3339Nano))
+	m.Header.Set("Nats-Schedule-Target", topology.DueSubject(c.bus.service))
+	// Of the message in hand, not of event and attempt: a hold that counts no attempt must not repeat its id.
+	m.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s:%d", d.meta.Stream, d.meta.Sequence.Stream))
+	if _, err := c.bus.store(ctx, m); err != nil {
+		return fmt.Errorf("holding the event: %w", err)
+	}
+	return c.ack(ctx, d)
+}
+
+// holdToken names an event in a subject, where dots and spaces have a meaning.
+func holdToken(eventID string) string {
+	sum := sha256.Sum256([]byte(eventID))
+	return hex.EncodeToString(sum[:16])
+}
+
+// deadLetter stores the original, unchanged, for a person, then ends its delivery.
+func (c *Consuming) deadLetter(ctx context.Context, d *delivery, class fault.Class, f *fault.Fault) error {
+	m := nats.NewMsg(topology.DeadLetterSubject(c.bus.service))
+	m.Data = d.msg.Data()
+	m.Header = d.copied()
+	d.describe(m.Header)
+	m.Header.Set(HeaderReason, headerSafe(f.Error()))
+	m.Header.Set(HeaderClass, string(class))
+	if f.Field != "" {
+		m.Header.Set(HeaderField, headerSafe(f.Field))
+	}
+	m.Header.Set(nats.MsgIdHdr, fmt.Sprintf("dead:%s:%d", d.meta.Stream, d.meta.Sequence.Stream))
+	if _, err := c.bus.store(ctx, m); err != nil {
+		return fmt.Errorf("storing the dead letter: %w", err)
+	}
+	c.bus.metrics.deadLetters.WithLabelValues(string(class)).Inc()
+	// Its reason travels in advisories; the class alone says nothing personal.
+	if err := d.msg.TermWithReason(string(class)); err != nil && !errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,249 @@
+// Package topology declares everything that closeloop keeps in JetStream: streams, durable consumers, the ledger's
+// bucket, and what each service may touch. It is data; `standalone` and the `topology` job apply it, and the broker's
+// permissions and the AsyncAPI document are made from it. A service only binds to what is here, it never declares.
+package topology
+
+import (
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/proto-events/subjects"
+)
+
+// Names of streams and the bucket.
+const (
+	Events      = "EVENTS"
+	Retries     = "RETRIES"
+	Advisories  = "ADVISORIES"
+	DeadLetters = "DEADLETTERS"
+	Effects     = "EFFECTS"
+)
+
+// Names of the services, which are also the names of their durable consumers.
+const (
+	Ingress              = "ingress"
+	QualtricsLinker      = "qualtrics-linker"
+	SAPInteractionWriter = "sap-interaction-writer"
+	FeedbackRouter       = "feedback-router"
+	C4CTasker            = "c4c-tasker"
+	AwardcoRecognizer    = "awardco-recognizer"
+)
+
+// HoldSubject is where a service keeps an event until it is due again; token tells the events apart.
+func HoldSubject(service, token string) string { return "retry.hold." + service + "." + token }
+
+// DueSubject is where a held event comes back to its service, and no other.
+func DueSubject(service string) string { return "retry.due." + service }
+
+// DeadLetterSubject is where a service puts what it cannot handle.
+func DeadLetterSubject(service string) string { return "deadletter." + service }
+
+// Service says what one service takes, publishes and keeps.
+type Service struct {
+	Name string
+	// Takes are the subjects of EVENTS that its durable consumer filters; none means that it has no consumer.
+	Takes []string
+	// Publishes are its outputs on EVENTS, each by name, or feedback.* for those that rules choose.
+	Publishes []string
+	// EffectScopes are the first tokens of the ledger keys that it reads and writes.
+	EffectScopes []string
+	// Awaits are the subjects whose events answer a caller who waits at its door (Prefer: wait).
+	Awaits []string
+}
+
+// Settings is what an installation may choose. The zero value is one node with the documented defaults.
+type Settings struct {
+	// Replicas of every stream and the bucket: 1, 3 or 5. Default 1.
+	Replicas int `envconfig:"TOPOLOGY_REPLICAS" default:"1" desc:"replicas of every stream: 1, 3 or 5"`
+	// EventsMaxBytes bounds EVENTS; when it is full, doors answer 503 and nothing is dropped. Default 1 GiB.
+	EventsMaxBytes int64 `envconfig:"TOPOLOGY_EVENTS_MAX_BYTES" default:"1073741824" desc:"size of EVENTS in bytes; when it is full, doors answer 503"`
+	// EventsMaxAge must exceed the longest outage that is to be survived. Default 1 year.
+	EventsMaxAge time.Duration `envconfig:"TOPOLOGY_EVENTS_MAX_AGE" default:"8760h" desc:"how long events are kept"`
+	// DeadLettersMaxAge is how long dead letters wait for a person. Default 1 year.
+	DeadLettersMaxAge time.Duration `envconfig:"TOPOLOGY_DEADLETTERS_MAX_AGE" default:"8760h" desc:"how long dead letters are kept"`
+	// AckWait is how long a killed service's work waits before another takes it. Default 30 s.
+	AckWait time.Duration `envconfig:"TOPOLOGY_ACK_WAIT" default:"30s" desc:"after how long a killed service's work is given to another"`
+	// TaskSubjects are the subjects that become tasks. Default feedback.delivery_late.
+	TaskSubjects []string `envconfig:"C4C_SUBJECTS" default:"feedback.delivery_late" desc:"the subjects that become tasks, separated by commas"`
+}
+
+// Validate reports the first setting that cannot work.
+func (s Settings) Validate() error {
+	switch {
+	case s.Replicas != 0 && !slices.Contains([]int{1, 3, 5}, s.Replicas):
+		return settingError("TOPOLOGY_REPLICAS must be 1, 3 or 5")
+	case s.AckWait < 0 || s.EventsMaxAge < 0 || s.DeadLettersMaxAge < 0 || s.EventsMaxBytes < 0:
+		return settingError("TOPOLOGY_ settings must not be negative")
+	}
+	for _, subject := range s.TaskSubjects {
+		if _, ok := subjects.Find(subject); !ok {
+			return settingError("C4C_SUBJECTS: " + subject + " is no subject of an event")
+		}
+	}
+	return nil
+}
+
+type settingError string
+
+func (e settingError) Error() string { return string(e) }
+
+func (s Settings) withDefaults() Settings {
+	if s.Replicas == 0 {
+		s.Replicas = 1
+	}
+	if s.EventsMaxBytes == 0 {
+		s.EventsMaxBytes = 1 << 30
+	}
+	if s.EventsMaxAge == 0 {
+		s.EventsMaxAge = 365 * 24 * time.Hour
+	}
+	if s.DeadLettersMaxAge == 0 {
+		s.DeadLettersMaxAge = 365 * 24 * time.Hour
+	}
+	if s.AckWait == 0 {
+		s.AckWait = 30 * time.Second
+	}
+	if len(s.TaskSubjects) == 0 {
+		s.TaskSubjects = []string{subjects.FeedbackDeliveryLate}
+	}
+	return s
+}
+
+// Topology is the declaration for one installation.
+type Topology struct {
+	Services  []Service
+	Streams   []jetstream.StreamConfig
+	Consumers []Consumer
+	Bucket    jetstream.KeyValueConfig
+}
+
+// Consumer is a durable and the stream that it belongs to.
+type Consumer struct {
+	Stream string
+	Config jetstream.ConsumerConfig
+}
+
+// Of makes the declaration.
+func Of(s Settings) Topology {
+	s = s.withDefaults()
+	t := Topology{
+		Services: services(s),
+		Streams:  streams(s),
+		Bucket: jetstream.KeyValueConfig{
+			Bucket: Effects, Description: "the effect ledger: what was done in vendors' systems",
+			History: 1, Replicas: s.Replicas, Storage: jetstream.FileStorage,
+		},
+	}
+	for _, service := range t.Services {
+		if len(service.Takes) == 0 {
+			continue
+		}
+		t.Consumers = append(t.Consumers,
+			Consumer{Events, durable(s, service.Name, service.Takes...)},
+			Consumer{Retries, durable(s, service.Name, DueSubject(service.Name))})
+	}
+	return t
+}
+
+// Service gives what is declared for one service.
+func (t Topology) Service(name string) (Service, bool) {
+	i := slices.IndexFunc(t.Services, func(s Service) bool { return s.Name == name })
+	if i < 0 {
+		return Service{}, false
+	}
+	return t.Services[i], true
+}
+
+func services(s Settings) []Service {
+	return []Service{
+		{
+			Name: Ingress,
+			Publishes: []string{
+				subjects.SurveyLinkRequested, subjects.SurveyResponseNotified,
+				subjects.SurveyResponseReceived, subjects.OrderCompleted,
+			},
+			EffectScopes: []string{"survey"},
+		},
+		{
+			Name:         QualtricsLinker,
+			Takes:        []string{subjects.SurveyLinkRequested},
+			Publishes:    []string{subjects.SurveyLinkRequested, subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed},
+			EffectScopes: []string{"qualtrics"},
+			Awaits:       []string{subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed},
+		},
+		{
+			Name:         SAPInteractionWriter,
+			Takes:        []string{subjects.SurveyLinkCreated, subjects.SurveyResponseReceived},
+			Publishes:    []string{subjects.SurveyLinkCreated, subjects.SurveyResponseReceived, subjects.InteractionWritten},
+			EffectScopes: []string{"sap"},
+			Awaits:       []string{subjects.InteractionWritten},
+		},
+		{
+			Name:         FeedbackRouter,
+			Takes:        []string{subjects.SurveyResponseNotified, subjects.SurveyResponseReceived},
+			Publishes:    []string{subjects.SurveyResponseReceived, subjects.FeedbackPrefix + "*", subjects.RecognitionRequested},
+			EffectScopes: []string{"survey", "feedback"},
+		},
+		{
+			Name:         C4CTasker,
+			Takes:        s.TaskSubjects,
+			Publishes:    []string{subjects.FeedbackDeliveryLate, subjects.TaskCreated},
+			EffectScopes: []string{"c4c"},
+			Awaits:       []string{subjects.TaskCreated},
+		},
+		{
+			Name:         AwardcoRecognizer,
+			Takes:        []string{subjects.RecognitionRequested},
+			Publishes:    []string{subjects.RecognitionRequested, subjects.RecognitionSubmitted},
+			EffectScopes: []string{"awardco"},
+			Awaits:       []string{subjects.RecognitionSubmitted},
+		},
+	}
+}
+
+func streams(s Settings) []jetstream.StreamConfig {
+	const month = 30 * 24 * time.Hour
+	base := jetstream.StreamConfig{
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: s.Replicas,
+		Duplicates: 2 * time.Minute, MaxBytes: -1, MaxMsgs: -1,
+	}
+	events := base
+	events.Name, events.Description = Events, "everything that happened"
+	events.Subjects = []string{"survey.>", "feedback.>", "interaction.>", "task.>", "recognition.>", "order.>"}
+	events.MaxAge, events.MaxBytes = s.EventsMaxAge, s.EventsMaxBytes
+	events.Discard = jetstream.DiscardNew // full means refused and visible, not the oldest unread work lost
+	events.AllowDirect = true
+
+	retries := base
+	retries.Name, retries.Description = Retries, "events that come back to their service later"
+	retries.Subjects = []string{"retry.hold.*.*", "retry.due.*"}
+	// No limit of size: a held event that is pushed out never comes back and nobody is told.
+	retries.Discard, retries.MaxAge = jetstream.DiscardOld, month
+	// Schedules exclude discard-new, which is why they do not live in EVENTS.
+	retries.AllowMsgSchedules, retries.AllowMsgTTL = true, true
+
+	advisories := base
+	advisories.Name, advisories.Description = Advisories, "the broker's word on deliveries that ran out and on pauses"
+	for _, kind := range []string{"MAX_DELIVERIES.>", "MSG_TERMINATED.>", "PAUSE.>"} {
+		advisories.Subjects = append(advisories.Subjects, "$JS.EVENT.ADVISORY.CONSUMER."+kind)
+	}
+	advisories.MaxAge = month
+
+	dead := base
+	dead.Name, dead.Description = DeadLetters, "what waits for a person"
+	dead.Subjects, dead.MaxAge, dead.AllowDirect = []string{"deadletter.>"}, s.DeadLettersMaxAge, true
+	return []jetstream.StreamConfig{events, retries, advisories, dead}
+}
+
+func durable(s Settings, name string, filters ...string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: name, Name: name, FilterSubjects: filters,
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.AckWait,
+		// The last rope only: attempts are counted by pkg/bus, deliveries also grow when a neighbour crashes.
+		MaxDeliver:    20,
+		MaxAckPending: 1000,
+		Replicas:      s.Replicas,
+	}
+}

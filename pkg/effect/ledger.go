@@ -1,0 +1,342 @@
+package effect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
+)
+
+// State of an effect or of one of its steps.
+type State string
+
+// The states, in the order in which an effect goes through them.
+const (
+	Intended  State = "intended"
+	Sent      State = "sent"
+	Unknown   State = "unknown"
+	Confirmed State = "confirmed"
+	Rejected  State = "rejected"
+)
+
+// Key names an effect: c4c.task/R_1.
+type Key struct {
+	// Effect is the kind of effect; its first part, up to the dot, is what a service's permissions are bound to.
+	Effect string
+	// Business is what is unique about it: a response id, a request id.
+	Business string
+}
+
+// String gives the key as it stands in the bucket: the business key with everything that JetStream does not take in a
+// key, and dots, written as =XX.
+func (k Key) String() string { return k.Effect + "/" + escape(k.Business) }
+
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '/':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "=%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// Record is what the ledger holds about one effect.
+type Record struct {
+	State State `json:"state"`
+	// EventID and LoopID are of the event that caused it first.
+	EventID string `json:"eventId"`
+	LoopID  string `json:"loopId"`
+	// Owner is the run that holds the record until LeaseUntil.
+	Owner      string       `json:"owner,omitempty"`
+	LeaseUntil time.Time    `json:"leaseUntil,omitzero"`
+	Steps      []StepRecord `json:"steps,omitempty"`
+	// Result of the whole effect, once confirmed.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Reason for rejected and unknown: nothing personal.
+	Reason  string    `json:"reason,omitempty"`
+	Changed time.Time `json:"changed"`
+}
+
+// StepRecord is what the ledger holds about one step.
+type StepRecord struct {
+	Name   string          `json:"name"`
+	State  State           `json:"state"`
+	SentAt time.Time       `json:"sentAt,omitzero"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+func (r *Record) step(name string) *StepRecord {
+	for i := range r.Steps {
+		if r.Steps[i].Name == name {
+			return &r.Steps[i]
+		}
+	}
+	r.Steps = append(r.Steps, StepRecord{Name: name, State: Intended})
+	return &r.Steps[len(r.Steps)-1]
+}
+
+// Bucket is what the ledger needs of a [jetstream.KeyValue]. ErrKeyExists and ErrKeyRevisionMismatch are the only
+// signs of a lost race; they cover both codes that the broker gives, on one node and on three.
+type Bucket interface {
+	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
+	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
+	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+}
+
+// Lease is how long a run keeps a record without a change. Every call of a vendor must end sooner.
+const Lease = 20 * time.Second
+
+// Ledger is the effects of one service. It is safe for concurrent use, also by several replicas.
+type Ledger struct {
+	bucket Bucket
+	now    func() time.Time
+}
+
+// New makes a ledger on the bucket.
+func New(bucket Bucket) *Ledger { return &Ledger{bucket: bucket, now: time.Now} }
+
+// WithClock gives a ledger with another clock, for tests of leases.
+func (l *Ledger) WithClock(now func() time.Time) *Ledger { return &Ledger{bucket: l.bucket, now: now} }
+
+// ErrNotFound is returned by Look when nothing is recorded under the key.
+var ErrNotFound = errors.New("no such effect")
+
+// Look reads a record. It may be a moment old: never decide on it, only show it. The error is [ErrNotFound] when there
+// is none.
+func (l *Ledger) Look(ctx context.Context, key Key) (Record, error) {
+	r, _, err := l.read(ctx, key)
+	return r, err
+}
+
+func (l *Ledger) read(ctx context.Context, key Key) (Record, uint64, error) {
+	entry, err := l.bucket.Get(ctx, key.String())
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Record{}, 0, ErrNotFound
+	}
+	if err != nil {
+		return Record{}, 0, fmt.Errorf("reading the ledger: %w", err)
+	}
+	var r Record
+	if err := json.Unmarshal(entry.Value(), &r); err != nil {
+		return Record{}, 0, fault.New(fault.Person, "the ledger's record %s cannot be read: %w", key, err)
+	}
+	return r, entry.Revision(), nil
+}
+
+// Outcome gives the result of an effect that is confirmed, or false. It may be a moment old, like [Ledger.Look].
+func Outcome[T any](ctx context.Context, l *Ledger, key Key) (T, bool) {
+	var none T
+	record, err := l.Look(ctx, key)
+	if err != nil || record.State != Confirmed {
+		return none, false
+	}
+	result, err := Result[T](record)
+	return result, err == nil
+}
+
+// Result decodes the result of a confirmed record.
+func Result[T any](r Record) (T, error) {
+	var v T
+	if err := json.Unmarshal(r.Result, &v); err != nil {
+		return v, fault.New(fault.Person, "the ledger's result cannot be read: %w", err)
+	}
+	return v, nil
+}
+
+// Run is one attempt at an effect, holding its record.
+type Run struct {
+	ledger   *Ledger
+	key      Key
+	owner    string
+	record   Record
+	revision uint64
+}
+
+// Done is a confirmed effect.
+type Done[T any] struct {
+	Result T
+	// LoopID is of the event that caused the effect first: what follows from it belongs to that loop.
+	LoopID string
+}
+
+// Do runs the effect unless it is already confirmed, and gives its result.
+//
+// cause is the event in hand. do performs the steps, in an order that does not change between versions, and returns
+// the result, which is recorded as JSON. Errors: what do returns; [fault.Busy] while another run holds the record;
+// [fault.Transient] when the ledger cannot be reached. A rejected effect may be tried again: the vendor refused it, so
+// there is nothing to repeat.
+func Do[T any](ctx context.Context, l *Ledger, key Key, cause event.Event, do func(context.Context, *Run) (T, error)) (Done[T], error) {
+	run, err := l.open(ctx, key, cause)
+	if err != nil {
+		return Done[T]{}, err
+	}
+	if run.record.State == Confirmed {
+		result, err := Result[T](run.record)
+		return Done[T]{Result: result, LoopID: run.record.LoopID}, err
+	}
+	result, err := do(ctx, run)
+	if err != nil {
+		return Done[T]{}, run.end(ctx, err)
+	}
+	return Done[T]{Result: result, LoopID: run.record.LoopID}, run.confirm(ctx, result)
+}
+
+// open creates the record, or takes it over when its lease has run out. Deciding is the write, never a read.
+func (l *Ledger) open(ctx context.Context, key Key, cause event.Event) (*Run, error) {
+	run := &Run{ledger: l, key: key, owner: uuid.NewString()}
+	run.record = Record{State: Intended, EventID: cause.ID, LoopID: cause.LoopID}
+	run.stamp()
+	value, err := json.Marshal(run.record)
+	if err != nil {
+		return nil, err
+	}
+	run.revision, err = l.bucket.Create(ctx, key.String(), value)
+	if err == nil {
+		return run, nil
+	}
+	if !errors.Is(err, jetstream.ErrKeyExists) {
+		return nil, unreachable(err)
+	}
+	return run, run.takeOver(ctx)
+}
+
+func (r *Run) takeOver(ctx context.Context) error {
+	record, revision, err := r.ledger.read(ctx, r.key)
+	if err != nil {
+		return unreachable(err)
+	}
+	mine := record.Owner == r.owner // our own create, whose answer was lost
+	r.record, r.revision = record, revision
+	if mine || record.State == Confirmed {
+		return nil
+	}
+	if left := record.LeaseUntil.Sub(r.ledger.now()); left > 0 && record.Owner != "" {
+		return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: min(left, Lease)}
+	}
+	return r.write(ctx, func(record *Record) {
+		if record.State == Rejected {
+			record.State, record.Reason = Intended, ""
+		}
+	})
+}
+
+// write changes the record and renews the lease. Losing the race means that another run has it.
+func (r *Run) write(ctx context.Context, change func(*Record)) error {
+	// The change must reach the ledger also while the handler is being cancelled: it may say what was done.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	change(&r.record)
+	r.stamp()
+	value, err := json.Marshal(r.record)
+	if err != nil {
+		return err
+	}
+	for {
+		revision, err := r.ledger.bucket.Update(ctx, r.key.String(), value, r.revision)
+		if err == nil {
+			r.revision = revision
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+			if !pause(ctx, 50*time.Millisecond) {
+				return unreachable(err)
+			}
+			continue
+		}
+		// Our own update whose answer was lost looks like somebody else's.
+		current, revision, readErr := r.ledger.read(ctx, r.key)
+		if readErr != nil {
+			return unreachable(readErr)
+		}
+		if current.Owner == r.owner && current.Changed.Equal(r.record.Changed) {
+			r.revision = revision
+			return nil
+		}
+		return &fault.Fault{Class: fault.Busy, Reason: "another worker took it over", After: time.Second}
+	}
+}
+
+// pause waits for d, or tells that ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (r *Run) stamp() {
+	now := r.ledger.now().UTC()
+	r.record.Owner, r.record.LeaseUntil, r.record.Changed = r.owner, now.Add(Lease), now
+}
+
+func (r *Run) confirm(ctx context.Context, result any) error {
+	value, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("recording the result: %w", err)
+	}
+	return r.write(ctx, func(record *Record) {
+		record.State, record.Result, record.Reason = Confirmed, value, ""
+	})
+}
+
+// end gives the record back, with what is known.
+func (r *Run) end(ctx context.Context, cause error) error {
+	f := fault.From(cause)
+	if f.Class == fault.Busy { // not ours any more
+		return cause
+	}
+	err := r.release(ctx, func(record *Record) {
+		record.Reason = f.Error()
+		switch {
+		case f.Class == fault.Refused || f.Class == fault.Invalid:
+			record.State = Rejected
+		case record.unsettled():
+			record.State = Unknown
+		default:
+			record.State = Intended
+		}
+	})
+	if err != nil && !fault.Is(err, fault.Busy) {
+		return errors.Join(cause, err)
+	}
+	return cause
+}
+
+// release writes without keeping the lease, so that the next run need not wait for it.
+func (r *Run) release(ctx context.Context, change func(*Record)) error {
+	return r.write(ctx, func(record *Record) {
+		change(record)
+		r.owner = ""
+	})
+}
+
+func (r *Record) unsettled() bool {
+	for _, s := range r.Steps {
+		if s.State == Sent || s.State == Unknown {
+			return true
+		}
+	}
+	return false
+}
+
+func unreachable(err error) error {
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return err
+	}
+	return &fault.Fault{Class: fault.Transient, Reason: "the ledger cannot be reached: " + err.Error(), Err: err}
+}

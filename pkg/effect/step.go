@@ -1,0 +1,132 @@
+package effect
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/fault"
+)
+
+// Settle is how long after a write without an answer a probe that finds nothing is believed: the vendor may still be
+// at work on it.
+const Settle = 10 * time.Second
+
+// Write is one change in a vendor's system.
+type Write[T any] struct {
+	// Send makes the change. Its error's class says what is known: Refused or Invalid, nothing was done and never will
+	// be; Throttled, Down, Unauthorized or NotYet, nothing was done; anything else, it may have been done.
+	Send func(context.Context) (T, error)
+	// Probe finds what an earlier Send did, by a reference that we wrote into it. Nil means that it cannot be found:
+	// then a lost answer waits for a person, unless Repeatable.
+	Probe func(context.Context) (T, bool, error)
+	// Repeatable says that sending it again changes nothing more: an update in place.
+	Repeatable bool
+	// ProbeFirst probes before the first Send as well, where somebody else may have done it.
+	ProbeFirst bool
+}
+
+// Step performs one write of a run, or gives the result of an earlier run that did. Names of steps are part of the
+// ledger and must not change.
+func Step[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error) {
+	var zero T
+	s := *r.record.step(name)
+	switch {
+	case s.State == Confirmed:
+		var result T
+		if err := json.Unmarshal(s.Result, &result); err != nil {
+			return zero, fault.New(fault.Person, "the ledger's result of step %s cannot be read: %w", name, err)
+		}
+		return result, nil
+	case s.State == Sent || s.State == Unknown:
+		result, found, err := settle(ctx, r, s, w)
+		if err != nil || found {
+			return result, err
+		}
+	case w.ProbeFirst && w.Probe != nil:
+		result, found, err := w.Probe(ctx)
+		if err != nil {
+			return zero, err
+		}
+		if found {
+			return result, keep(ctx, r, name, result)
+		}
+	}
+	return send(ctx, r, name, w)
+}
+
+// settle finds out what became of a write whose answer is not recorded. Not found means that it may be sent (again).
+func settle[T any](ctx context.Context, r *Run, s StepRecord, w Write[T]) (T, bool, error) {
+	var zero T
+	if w.Repeatable {
+		return zero, false, nil
+	}
+	if w.Probe == nil {
+		return zero, false, fault.New(fault.Person,
+			"the answer to step %s of %s was lost and cannot be looked up: find out in the vendor's system whether it was done before replaying", s.Name, r.key.Effect)
+	}
+	result, found, err := w.Probe(ctx)
+	if err != nil {
+		return zero, false, err
+	}
+	if found {
+		return result, true, keep(ctx, r, s.Name, result)
+	}
+	if wait := s.SentAt.Add(Settle).Sub(r.ledger.now()); wait > 0 {
+		return zero, false, fault.Later(wait, "the answer to step %s of %s was lost: giving the vendor time before it is looked up again", s.Name, r.key.Effect)
+	}
+	return zero, false, nil
+}
+
+func send[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error) {
+	var zero T
+	if err := ctx.Err(); err != nil {
+		return zero, fault.New(fault.Transient, "the service is stopping: %w", err)
+	}
+	// This write is the fence: whoever lost the record finds out here, before anything is sent.
+	err := r.write(ctx, func(record *Record) {
+		s := record.step(name)
+		s.State, s.SentAt, record.State = Sent, r.ledger.now().UTC(), Sent
+	})
+	if err != nil {
+		return zero, err
+	}
+	// The lease must outlive the call, or another run could take over while this one is on its way.
+	ctx, cancel := context.WithTimeout(ctx, Lease-3*time.Second)
+	defer cancel()
+	result, err := w.Send(ctx)
+	if err == nil {
+		return result, keep(ctx, r, name, result)
+	}
+	state := Intended
+	if !nothingDone(err) {
+		state = Unknown
+	}
+	noted := r.write(ctx, func(record *Record) { record.step(name).State = state })
+	if noted != nil && state == Unknown {
+		return zero, fmt.Errorf("%w (and noting it failed: %w)", err, noted)
+	}
+	return zero, err
+}
+
+// nothingDone tells the errors of Send that rule out a change at the vendor.
+func nothingDone(err error) bool {
+	switch c := fault.From(err).Class; c {
+	case fault.Refused, fault.Invalid, fault.NotYet:
+		return true
+	default:
+		return c.VendorOut()
+	}
+}
+
+func keep(ctx context.Context, r *Run, name string, result any) error {
+	value, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("recording the result of step %s: %w", name, err)
+	}
+	return r.write(ctx, func(record *Record) {
+		s := record.step(name)
+		s.State, s.Result = Confirmed, value
+	})
+}

@@ -1,0 +1,202 @@
+// Package accept turns what came in through a door into durable events, and answers only then: 202 once JetStream has
+// acknowledged, or with Prefer: wait=N the outcome, where it is known within N seconds.
+package accept
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/closeloop/closeloop/pkg/bus"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/proto-events/subjects"
+)
+
+// Receipt is the answer to accepted work.
+type Receipt struct {
+	// ID of the event, the same for every repeat of the request.
+	ID string `json:"id"`
+	// LoopID of the loop that it belongs to.
+	LoopID string `json:"loopId"`
+}
+
+// Publisher stores events durably before it returns. [bus.Bus] is one.
+type Publisher interface {
+	Publish(ctx context.Context, e event.Event) (duplicate bool, err error)
+}
+
+// Events is one service's way of accepting.
+type Events struct {
+	// Source of the events: the service's name.
+	Source string
+	Bus    Publisher
+	// Outcomes answer callers who wait; nil means that waiting is not offered and Prefer is ignored.
+	Outcomes *bus.Outcomes
+	// Known gives the outcome of work that was done before, so that nobody waits for an event that will not come again.
+	// Optional.
+	Known func(ctx context.Context, m proto.Message) (proto.Message, bool)
+}
+
+// parallel publishes of one request: JetStream acknowledges concurrent ones far faster than one after another.
+const parallel = 64
+
+// One accepts one message for a subject.
+func (a *Events) One(ctx context.Context, r *httpdoor.Request, subject string, m proto.Message) (*httpdoor.Response, error) {
+	results, err := a.all(ctx, r, subject, []proto.Message{m})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].response()
+}
+
+// Many accepts a list of messages for a subject. The answer lists one receipt or outcome for each, in their order; it
+// is 201 when every outcome is known, else 202.
+func Many[M proto.Message](ctx context.Context, a *Events, r *httpdoor.Request, subject string, ms []M) (*httpdoor.Response, error) {
+	messages := make([]proto.Message, len(ms))
+	for i, m := range ms {
+		messages[i] = m
+	}
+	results, err := a.all(ctx, r, subject, messages)
+	if err != nil {
+		return nil, err
+	}
+	status := http.StatusCreated
+	bodies := make([]any, len(results))
+	for i, result := range results {
+		if result.outcome == nil {
+			status = http.StatusAccepted
+		}
+		bodies[i] = result.body()
+	}
+	return &httpdoor.Response{Status: status, Body: bodies}, nil
+}
+
+// Store publishes events and gives their receipts; either all are stored or the error says that the request is to be
+// repeated, which is harmless.
+func (a *Events) Store(ctx context.Context, events []event.Event) ([]Receipt, error) {
+	receipts := make([]Receipt, len(events))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i, e := range events {
+		group.Go(func() error {
+			receipts[i] = Receipt{ID: e.ID, LoopID: e.LoopID}
+			_, err := a.Bus.Publish(ctx, e)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, Refusal(err)
+	}
+	return receipts, nil
+}
+
+// Refusal makes an answer of why an event could not be stored.
+func Refusal(err error) error {
+	if fault.Is(err, fault.Invalid) {
+		return err
+	}
+	if errors.Is(err, bus.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return httpdoor.Unavailable("the event could not be stored; nothing was done, send it again", 5*time.Second)
+	}
+	return err
+}
+
+// Trace gives the event the trace of the request.
+func Trace(e event.Event, r *httpdoor.Request) event.Event {
+	e.TraceParent, e.TraceState = r.Header.Get("Traceparent"), r.Header.Get("Tracestate")
+	return e
+}
+
+func (a *Events) all(ctx context.Context, r *httpdoor.Request, subject string, ms []proto.Message) ([]result, error) {
+	results := make([]result, len(ms))
+	var events []event.Event
+	var waits []func(context.Context)
+	wait := r.Wait()
+	for i, m := range ms {
+		e, err := event.New(a.Source, subject, m)
+		if err != nil {
+			return nil, err
+		}
+		results[i].receipt = Receipt{ID: e.ID, LoopID: e.LoopID}
+		if known, ok := a.known(ctx, wait, m); ok {
+			results[i].outcome = known
+			continue
+		}
+		if wait > 0 && a.Outcomes != nil {
+			hear := a.Outcomes.Expect(e.LoopID)
+			waits = append(waits, func(ctx context.Context) { results[i].take(hear(ctx)) })
+		}
+		events = append(events, Trace(e, r))
+	}
+	_, err := a.Store(ctx, events)
+	if err != nil {
+		wait = 0 // nothing to wait for; the listeners below still have to be given back
+	}
+	until, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for _, w := range waits {
+		w(until)
+	}
+	return results, err
+}
+
+func (a *Events) known(ctx context.Context, wait time.Duration, m proto.Message) (proto.Message, bool) {
+	if wait <= 0 || a.Known == nil {
+		return nil, false
+	}
+	return a.Known(ctx, m)
+}
+
+type result struct {
+	receipt Receipt
+	outcome proto.Message
+	problem *httpdoor.Problem
+}
+
+func (r *result) take(o bus.Outcome, heard bool) {
+	switch {
+	case !heard:
+	case o.Dead:
+		r.problem = httpdoor.Unprocessable(o.Reason)
+		if o.Field != "" {
+			r.problem = httpdoor.Unprocessable(o.Reason, httpdoor.FieldError{Field: o.Field, Message: o.Reason})
+		}
+	default:
+		r.outcome = o.Event.Data
+	}
+}
+
+func (r *result) response() (*httpdoor.Response, error) {
+	if r.problem != nil {
+		return nil, r.problem
+	}
+	status := http.StatusAccepted
+	if r.outcome != nil {
+		status = http.StatusCreated
+		if r.outcome.ProtoReflect().Descriptor() == suppressed {
+			status = http.StatusOK // known, but nothing was made
+		}
+	}
+	return &httpdoor.Response{Status: status, Body: r.body()}, nil
+}
+
+func (r *result) body() any {
+	switch {
+	case r.problem != nil:
+		return r.problem
+	case r.outcome != nil:
+		return r.outcome
+	}
+	return r.receipt
+}
+
+var suppressed = func() any {
+	c, _ := subjects.Find(subjects.SurveyLinkSuppressed)
+	return c.New().ProtoReflect().Descriptor()
+}()

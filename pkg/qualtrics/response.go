@@ -1,0 +1,39 @@
+package qualtrics
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/outbound"
+)
+
+// Response is an answered survey.
+type Response struct {
+	ID string `json:"responseId"`
+	// Values are answers by question id, and beside them embedded data and transaction data by name, as far as the survey
+	// flow declares them, as strings (qualtrics.md §3.13). Numbers are float64, lists []any.
+	Values map[string]any `json:"values"`
+	// Labels are the texts of choices: a string, or a list of them.
+	Labels map[string]any `json:"labels"`
+}
+
+// Response reads a response (qualtrics.md §3.13). It is a read. The event may overtake the store: the response that is
+// not there yet is [fault.NotYet]; a survey or response that does not exist is [fault.Refused] with status 404.
+func (c *Client) Response(ctx context.Context, surveyID, responseID string) (*Response, error) {
+	answer, err := c.do(ctx, outbound.Call{Operation: "read response", Path: path("surveys", surveyID, "responses", responseID)})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Status == http.StatusAccepted {
+		return nil, answer.Fault(fault.NotYet, "the response is not available yet")
+	}
+	r, err := decode[Response](c, answer)
+	if err != nil {
+		return nil, err
+	}
+	if r.result.ID == "" || r.result.Values == nil {
+		return nil, answer.Malformed("there is no response id or no values")
+	}
+	return &r.result, nil
+}

@@ -1,0 +1,293 @@
+// Package service is the main of every service: settings from the environment, logging, a connection to JetStream, an
+// HTTP door with health, readiness and metrics, and a drain on SIGTERM that finishes what is in hand.
+//
+// A service is a [Definition]; its main is one line, and `standalone` runs many definitions in one process:
+//
+//	func main() { service.Main(tasker.Define()) }
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/closeloop/closeloop/pkg/bus"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/pkg/logging"
+	"github.com/closeloop/closeloop/pkg/settings"
+)
+
+// Exit codes of [Main].
+const (
+	// ExitFailed: something broke while running; a restart may help.
+	ExitFailed = 1
+	// ExitSettings: the settings cannot work; no restart helps.
+	ExitSettings = 2
+)
+
+// Common is what every service's settings embed.
+type Common struct {
+	NATSURL       string        `envconfig:"NATS_URL" default:"nats://127.0.0.1:4222" desc:"address of NATS, with user and password where it needs them"`
+	NATSCredsFile string        `envconfig:"NATS_CREDS_FILE" desc:"file with NATS credentials"`
+	HTTPAddr      string        `envconfig:"HTTP_ADDR" default:":8080" desc:"where the HTTP door listens"`
+	LogLevel      string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
+	LogFormat     string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text (coloured on a terminal), json, or auto: text on a terminal, json elsewhere"`
+	DrainTimeout  time.Duration `envconfig:"DRAIN_TIMEOUT" default:"25s" desc:"how long a stopping service may take to finish what it holds"`
+	httpdoor.Settings
+}
+
+func (c *Common) common() *Common { return c }
+
+// Settings is a pointer to a struct that embeds [Common].
+type Settings interface{ common() *Common }
+
+// Definition is one service.
+type Definition struct {
+	// Name as in the topology.
+	Name string
+	// Doc is what --help says it does, a paragraph.
+	Doc string
+	// Settings are filled from the environment before Start.
+	Settings Settings
+	// Start wires the service to its host: routes, handlers, background work. It must not block.
+	Start func(ctx context.Context, h *Host) error
+}
+
+// Host is what a running service has.
+type Host struct {
+	Name string
+	Log  *slog.Logger
+	// Bus is connected, or on its way to be.
+	Bus *bus.Bus
+	// Door is the service's HTTP door; in standalone it is shared by all.
+	Door *httpdoor.Door
+	// Metrics takes the service's collectors.
+	Metrics prometheus.Registerer
+
+	ctx       context.Context
+	consuming *bus.Consuming
+	stops     []func(context.Context)
+	running   sync.WaitGroup
+}
+
+// Handle starts the service's durable consumer and makes readiness depend on it.
+func (h *Host) Handle(c bus.Consumer) {
+	h.consuming = h.Bus.Consume(h.ctx, c)
+	h.Door.AddCheck(h.Name+" consumer", h.consuming.Live, h.consuming.Ready)
+}
+
+// Go runs work until the service stops. Work that ends earlier with an error makes the service not live.
+func (h *Host) Go(name string, run func(context.Context) error) {
+	var failed errorBox
+	h.Door.AddCheck(h.Name+" "+name, failed.get, failed.get)
+	h.running.Go(func() {
+		if err := run(h.ctx); err != nil && h.ctx.Err() == nil {
+			h.Log.Error("stopped working", "part", name, "error", err)
+			failed.set(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
+
+// OnStop runs f after consumers are drained, in reverse order of registration.
+func (h *Host) OnStop(f func(context.Context)) { h.stops = append(h.stops, f) }
+
+// Ledger opens the effect ledger. The bucket may not exist yet: it is bound at its first use, and the service is not
+// ready before.
+func (h *Host) Ledger() *effect.Ledger {
+	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Effects}
+	h.Door.AddCheck(h.Name+" ledger", nil, bucket.ready)
+	return effect.New(bucket)
+}
+
+// Outcomes listens for what the service's topology declares as answers to callers who wait.
+func (h *Host) Outcomes() (*bus.Outcomes, error) {
+	declared, ok := topology.Of(topology.Settings{}).Service(h.Name)
+	if !ok {
+		return nil, fmt.Errorf("%s is not in the topology", h.Name)
+	}
+	o, err := h.Bus.Outcomes(append(declared.Awaits, topology.DeadLetterSubject(h.Name))...)
+	if err != nil {
+		return nil, err
+	}
+	h.OnStop(func(context.Context) { _ = o.Close() }) // the connection goes next anyway
+	return o, nil
+}
+
+// stop drains consumers, then runs what was registered.
+func (h *Host) stop(ctx context.Context) {
+	if h.consuming != nil {
+		h.consuming.Drain(ctx)
+	}
+	for i := len(h.stops) - 1; i >= 0; i-- {
+		h.stops[i](ctx)
+	}
+	h.running.Wait()
+	h.Bus.Close()
+}
+
+// Main runs one service as a process: --help and --version, then until SIGINT or SIGTERM. A second signal ends it at
+// once.
+func Main(d Definition) {
+	os.Exit(run(d, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(d Definition, args []string, stdout io.Writer, stderr *os.File) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "--help", "-h", "help":
+			settings.Help(stdout, d.Name, d.Doc, d.Settings)
+			return 0
+		case "--version", "version":
+			fmt.Fprintln(stdout, d.Name, Version())
+			return 0
+		default:
+			fmt.Fprintf(stderr, "%s takes its settings from the environment; see %s --help\n", d.Name, d.Name)
+			return ExitSettings
+		}
+	}
+	if err := settings.Load(d.Settings); err != nil {
+		fmt.Fprintf(stderr, "%s cannot start:\n%v\n", d.Name, err)
+		return ExitSettings
+	}
+	log, err := logging.New(stderr, d.Settings.common().LogFormat, d.Settings.common().LogLevel)
+	if err != nil {
+		fmt.Fprintf(stderr, "%s cannot start: %v\n", d.Name, err)
+		return ExitSettings
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer cancel()
+	context.AfterFunc(ctx, cancel) // from here on a second signal has its default effect
+	if err := Run(ctx, log, d); err != nil {
+		log.Error("stopped", "error", err)
+		return ExitFailed
+	}
+	return 0
+}
+
+// Version is the version of the build, or its commit.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			version += " " + s.Value
+		}
+	}
+	return version
+}
+
+// Run runs one service with loaded settings until ctx ends, then drains it.
+func Run(ctx context.Context, log *slog.Logger, d Definition) error {
+	listener, err := net.Listen("tcp", d.Settings.common().HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("HTTP_ADDR: %w", err)
+	}
+	return RunAll(ctx, log, Shared{Listener: listener, Common: d.Settings.common()}, d)
+}
+
+// Shared is what services in one process have in common.
+type Shared struct {
+	Common *Common
+	// Listener of the one door; closed when RunAll returns.
+	Listener net.Listener
+	// InProcess connects to a server in this process instead of Common.NATSURL.
+	InProcess nats.InProcessConnProvider
+	// Mount adds handlers to the door before it serves.
+	Mount func(*httpdoor.Door)
+	// Ready is called when everything is started and the door is open.
+	Ready func()
+}
+
+// RunAll runs services behind one door until ctx ends, then drains them: readiness turns false, the door finishes its
+// requests, consumers finish what they hold, connections close.
+func RunAll(ctx context.Context, log *slog.Logger, shared Shared, definitions ...Definition) error {
+	credentials, err := shared.Common.Credentials()
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	door := httpdoor.New(httpdoor.Options{Name: doorName(definitions), Credentials: credentials, Log: log, Registerer: registry, Gatherer: registry, Grace: shared.Common.DrainTimeout})
+	door.Health()
+	if shared.Mount != nil {
+		shared.Mount(door)
+	}
+	var hosts []*Host
+	stopAll := func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shared.Common.DrainTimeout)
+		defer cancel()
+		var stopping sync.WaitGroup
+		for _, h := range hosts {
+			stopping.Go(func() { h.stop(grace) })
+		}
+		stopping.Wait()
+	}
+	for _, d := range definitions {
+		h, err := start(ctx, log.With("service", d.Name), shared, door, registry, d)
+		if h != nil {
+			hosts = append(hosts, h)
+		}
+		if err != nil {
+			stopAll()
+			return errors.Join(fmt.Errorf("%s: %w", d.Name, err), shared.Listener.Close())
+		}
+	}
+	context.AfterFunc(ctx, door.SetDraining)
+	if shared.Ready != nil {
+		go shared.Ready()
+	}
+	log.Info("serving", "address", shared.Listener.Addr().String(), "version", Version())
+	err = door.Serve(ctx, shared.Listener)
+	stopAll()
+	return err
+}
+
+func doorName(definitions []Definition) string {
+	if len(definitions) == 1 {
+		return definitions[0].Name
+	}
+	return "standalone"
+}
+
+func start(ctx context.Context, log *slog.Logger, shared Shared, door *httpdoor.Door, registry prometheus.Registerer, d Definition) (*Host, error) {
+	log.Info("starting", "settings", slog.GroupValue(settings.Attrs(d.Settings)...))
+	b, err := bus.Connect(ctx, bus.Options{
+		Service: d.Name, URL: shared.Common.NATSURL, CredsFile: shared.Common.NATSCredsFile,
+		InProcess: shared.InProcess, Log: log, Registerer: registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{
+		Name: d.Name, Log: log, Bus: b, Door: door, ctx: ctx,
+		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": d.Name}, registry),
+	}
+	door.AddCheck(d.Name+" broker", nil, b.Ready)
+	return h, d.Start(ctx, h)
+}
+
+type errorBox struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (b *errorBox) set(err error) { b.mu.Lock(); defer b.mu.Unlock(); b.err = err }
+func (b *errorBox) get() error    { b.mu.Lock(); defer b.mu.Unlock(); return b.err }

@@ -1,0 +1,211 @@
+// Package awardco submits recognitions to Awardco, as in awardco.md.
+package awardco
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/outbound"
+)
+
+// Recognition is what is to be submitted, for one recipient: with several the outcome would be unclear when one is
+// unknown (awardco.md §9 trap 4).
+type Recognition struct {
+	// Reference is ours, sent as a tag so that a lost answer can be looked up: the response id.
+	Reference string
+	// Recipient is an employee id or an e-mail address, never a name (§6).
+	Recipient string
+	// Giver is an employee id or e-mail address; empty is the company's recognition bot.
+	Giver string
+	Note  string
+	// Program is the name of the recognition programme.
+	Program string
+	// Amount is whole cash value in the company's base currency; 0 is none.
+	Amount int64
+	// Budget is needed with an amount where the programme uses access budgets.
+	Budget string
+	Public bool
+}
+
+// Submitted is a recognition that Awardco took. ID is empty where the answer does not tell it (§3.1).
+type Submitted struct {
+	ID string `json:"id"`
+}
+
+// Client calls Awardco. Its base URL ends in /api.
+type Client struct {
+	outbound *outbound.Client
+	apiKey   string
+}
+
+// New makes a client with the key of the header apikey (§2.1).
+func New(calls *outbound.Client, apiKey string) *Client { return &Client{outbound: calls, apiKey: apiKey} }
+
+type request struct {
+	Recipients []string `json:"recipients"`
+	Giver      string   `json:"giver"`
+	Note       string   `json:"note"`
+	TagNames   []string `json:"tagNames"`
+	Amount     int64    `json:"amount"`
+	IsPublic   bool     `json:"isPublic"`
+	Program    string   `json:"recognitionProgramName"`
+	Budget     string   `json:"budgetName,omitempty"`
+}
+
+// Submit posts the recognition (POST /recognize, §3.1). Awardco has no idempotency key: a repeat recognises, and pays,
+// twice. A lost answer is [fault.Unknown]; [Client.Find] may settle it.
+func (c *Client) Submit(ctx context.Context, r Recognition) (Submitted, error) {
+	body, err := json.Marshal(request{
+		Recipients: []string{r.Recipient}, Giver: r.Giver, Note: r.Note, TagNames: []string{tag(r.Reference)},
+		Amount: r.Amount, IsPublic: r.Public, Program: r.Program, Budget: r.Budget,
+	})
+	if err != nil {
+		return Submitted{}, err
+	}
+	answer, err := c.call(ctx, outbound.Call{
+		Operation: "recognize", Method: http.MethodPost, Path: "/recognize", Write: true,
+		Body: body, ContentType: "application/json", Personal: []string{r.Recipient, r.Giver, r.Note},
+	})
+	if err != nil {
+		return Submitted{}, err
+	}
+	var result struct {
+		Success       *bool  `json:"success"`
+		RecognitionID any    `json:"recognitionId"`
+		Message       string `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Body, &result); err != nil {
+		return Submitted{}, fault.New(fault.Unknown, "the answer to the recognition is no JSON")
+	}
+	if result.Success == nil || !*result.Success { // a refusal may come with status 200 (§9 trap 2)
+		return Submitted{}, &fault.Fault{
+			Class: fault.Refused, Vendor: "awardco",
+			Reason: outbound.Redact("not accepted: "+result.Message, r.Recipient, r.Giver, r.Note),
+		}
+	}
+	return Submitted{ID: idText(result.RecognitionID)}, nil
+}
+
+const (
+	feedPage  = 100
+	feedPages = 10
+)
+
+// Find looks through the newest recognitions of the feed (GET /v1/custom-feed, §3.4) for our tag. Finding it is
+// certain; not finding it is not, since the feed's completeness is not documented (§10).
+func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, error) {
+	for page := 1; page <= feedPages; page++ {
+		answer, err := c.call(ctx, outbound.Call{
+			Operation: "read feed", Method: http.MethodGet, Path: "/v1/custom-feed",
+			Query: url.Values{"page": {strconv.Itoa(page)}, "limit": {strconv.Itoa(feedPage)}},
+		})
+		if err != nil {
+			return Submitted{}, false, err
+		}
+		items, err := feedItems(answer.Body)
+		if err != nil {
+			return Submitted{}, false, err
+		}
+		for _, item := range items {
+			if holds(item, tag(reference)) {
+				return Submitted{ID: itemID(item)}, true, nil
+			}
+		}
+		if len(items) == 0 {
+			break
+		}
+	}
+	return Submitted{}, false, nil
+}
+
+func (c *Client) call(ctx context.Context, call outbound.Call) (*outbound.Answer, error) {
+	call.JSON = true
+	call.Header = http.Header{"Apikey": {c.apiKey}, "Accept": {"application/json"}}
+	call.Words = words
+	return c.outbound.Do(ctx, call)
+}
+
+// tag is our reference in Awardco. Whether tags must exist beforehand is not documented (§10, assumed: they need not).
+func tag(reference string) string { return "ref-" + reference }
+
+// words takes the vendor's message out of an error's body (§8).
+func words(a outbound.Answer) (code, message string) {
+	var body struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(a.Body, &body) != nil {
+		return "", ""
+	}
+	return "", body.Message
+}
+
+// feedItems reads a page whose outer shape is not documented: an array, or an object with one array inside.
+func feedItems(body []byte) ([]any, error) {
+	var page any
+	if err := json.Unmarshal(body, &page); err != nil {
+		return nil, fault.New(fault.Transient, "awardco: the feed is no JSON")
+	}
+	switch page := page.(type) {
+	case []any:
+		return page, nil
+	case map[string]any:
+		for _, v := range page {
+			if items, ok := v.([]any); ok {
+				return items, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// holds tells whether any text in the item is exactly what is looked for.
+func holds(item any, wanted string) bool {
+	switch item := item.(type) {
+	case string:
+		return item == wanted
+	case []any:
+		for _, v := range item {
+			if holds(v, wanted) {
+				return true
+			}
+		}
+	case map[string]any:
+		for _, v := range item {
+			if holds(v, wanted) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func itemID(item any) string {
+	fields, ok := item.(map[string]any)
+	if !ok {
+		return ""
+	}
+	for _, name := range []string{"recognitionId", "id"} {
+		if id := idText(fields[name]); id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+func idText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return strings.TrimSpace(v)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	case nil:
+		return ""
+	}
+	return fmt.Sprint(v)
+}

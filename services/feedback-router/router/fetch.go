@@ -1,0 +1,130 @@
+package router
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/closeloop/closeloop/pkg/bus"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/qualtrics"
+	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
+	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/feedback-router/rules"
+)
+
+type router struct {
+	settings  *Settings
+	bus       *bus.Bus
+	ledger    *effect.Ledger
+	qualtrics *qualtrics.Client
+	rules     *rules.Live
+	log       *slog.Logger
+}
+
+// receivedKey is shared with ingress: whoever brings a response first, one survey.response.received comes of it.
+func receivedKey(responseID string) effect.Key {
+	return effect.Key{Effect: "survey.response", Business: responseID}
+}
+
+// fetch reads the answer and publishes it. While Qualtrics says "not yet" the event comes back later.
+func (r *router) fetch(ctx context.Context, e event.Event, m *eventsv1.SurveyResponseNotified) error {
+	_, err := effect.Do(ctx, r.ledger, receivedKey(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
+		response, err := r.qualtrics.Response(ctx, m.GetSurveyId(), m.GetResponseId())
+		if err != nil {
+			return published{}, err
+		}
+		if kind := number(response.Values["status"]); kind != 0 {
+			// Previews, tests, imports and spam (qualtrics.md §3.13) are no customer's answer.
+			r.log.Info("response ignored: not a normal one", "status", kind, "loopId", e.LoopID)
+			return published{}, nil
+		}
+		received, err := r.received(m, response)
+		if err != nil {
+			return published{}, err
+		}
+		follows, err := event.After(e.InLoop(r.loopOf(response, received, m)), topology.FeedbackRouter, subjects.SurveyResponseReceived, received)
+		if err != nil {
+			return published{}, err
+		}
+		return published{EventID: follows.ID}, r.bus.Emit(ctx, follows)
+	})
+	return err
+}
+
+// noteReceived remembers a response that came with its answers, so that its notification is not fetched any more.
+func (r *router) noteReceived(ctx context.Context, e event.Event, m *eventsv1.SurveyResponseReceived) error {
+	_, err := effect.Do(ctx, r.ledger, receivedKey(m.GetResponseId()), e, func(context.Context, *effect.Run) (published, error) {
+		return published{EventID: e.ID}, nil
+	})
+	if fault.Is(err, fault.Busy) {
+		return nil // whoever holds it is publishing this very response
+	}
+	return err
+}
+
+// received makes the event of a fetched answer.
+func (r *router) received(m *eventsv1.SurveyResponseNotified, response *qualtrics.Response) (*eventsv1.SurveyResponseReceived, error) {
+	values, err := toValues(response.Values)
+	if err != nil {
+		return nil, fault.New(fault.Refused, "the answer's values cannot be read: %w", err)
+	}
+	labels, err := toValues(response.Labels)
+	if err != nil {
+		return nil, fault.New(fault.Refused, "the answer's labels cannot be read: %w", err)
+	}
+	received := &eventsv1.SurveyResponseReceived{
+		SurveyId: m.GetSurveyId(), ResponseId: m.GetResponseId(), Values: values, Labels: labels,
+		RequestId: text(response.Values[r.settings.RequestIDField]),
+		Contact: &eventsv1.ContactRef{
+			ExternalId: text(response.Values["externalDataReference"]), Email: text(response.Values["recipientEmail"]),
+		},
+	}
+	if at, err := time.Parse(time.RFC3339, text(response.Values["recordedDate"])); err == nil {
+		received.RecordedAt = timestamppb.New(at)
+	}
+	return received, nil
+}
+
+// loopOf finds the loop that an answer belongs to: what travelled with the transaction, else what Qualtrics' event
+// carried, else the loop that a request of that id began.
+func (r *router) loopOf(response *qualtrics.Response, received *eventsv1.SurveyResponseReceived, m *eventsv1.SurveyResponseNotified) string {
+	if loop := text(response.Values[r.settings.LoopIDField]); loop != "" {
+		return loop
+	}
+	if m.GetContext() != "" {
+		return m.GetContext()
+	}
+	if id := received.GetRequestId(); id != "" {
+		return event.IDOf(subjects.SurveyLinkRequested, id)
+	}
+	return ""
+}
+
+func toValues(m map[string]any) (map[string]*structpb.Value, error) {
+	values := make(map[string]*structpb.Value, len(m))
+	for name, v := range m {
+		value, err := structpb.NewValue(v)
+		if err != nil {
+			return nil, err
+		}
+		values[name] = value
+	}
+	return values, nil
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func number(v any) int {
+	n, _ := v.(float64)
+	return int(n)
+}

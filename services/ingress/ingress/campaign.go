@@ -1,0 +1,79 @@
+package ingress
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/closeloop/closeloop/pkg/bus"
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/event/contract"
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/pkg/httpdoor/accept"
+	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/ingress/openchannel"
+)
+
+type ingress struct {
+	settings   *Settings
+	bus        *bus.Bus
+	ledger     *effect.Ledger
+	attributes *openchannel.Attributes
+	fields     httpdoor.FieldMaps
+	accepting  *accept.Events
+	log        *slog.Logger
+}
+
+// openChannel serves an Open Channel campaign (sap-marketing-cloud.md §1), also under the path of SAP's published
+// recipe, whose runtime takes any case (§8).
+func (i *ingress) openChannel(door *httpdoor.Door) {
+	const ours, recipe = "/sap/open-channel", "/http/OCEndpoint"
+	for _, path := range []string{ours, recipe} {
+		door.Handle(http.MethodGet, path, httpdoor.Open, ping, httpdoor.IgnoreCase())
+		door.Handle(http.MethodPost, path, httpdoor.Guarded, i.campaign, httpdoor.IgnoreCase(), httpdoor.BodyLimit(i.settings.BodyLimit))
+	}
+}
+
+// ping answers what comes before a campaign; a token is echoed to senders that ask for one (§1.2).
+func ping(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	response, err := ok(ctx, r)
+	if r.Header.Get("X-Csrf-Token") != "" {
+		response.Header = http.Header{"X-Csrf-Token": {"not-required"}}
+	}
+	return response, err
+}
+
+// campaign takes a package of members. The answer comes after every one of them is stored.
+func (i *ingress) campaign(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	p, err := openchannel.Parse(r.Body, i.attributes, i.settings.MarketingArea)
+	if err != nil {
+		return nil, err
+	}
+	events := make([]event.Event, 0, len(p.Members))
+	var wrong contract.Violations
+	for n, member := range p.Members {
+		violations := member.Violations("CampaignTargetGroupMembers["+strconv.Itoa(n)+"]", i.attributes)
+		if len(violations) > 0 && (i.settings.BadMembers == refuse || member.Broken()) {
+			wrong.Fields = append(wrong.Fields, violations...)
+			continue
+		}
+		// With dead-letter a member that breaks its contract is stored all the same: the linker puts it into the dead
+		// letters, where a person can mend and replay it.
+		events = append(events, accept.Trace(event.Unchecked(i.accepting.Source, subjects.SurveyLinkRequested, member.Request), r))
+	}
+	if len(wrong.Fields) > 0 {
+		return nil, &wrong
+	}
+	receipts, err := i.accepting.Store(ctx, events)
+	if err != nil {
+		return nil, err
+	}
+	status := http.StatusAccepted
+	if len(receipts) == 0 {
+		status = http.StatusOK // an empty package is normal: nothing to do (§1.2)
+	}
+	i.log.Info("campaign package accepted", "members", len(receipts))
+	return &httpdoor.Response{Status: status, Body: map[string]any{"accepted": len(receipts), "events": receipts}}, nil
+}

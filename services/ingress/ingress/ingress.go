@@ -1,0 +1,91 @@
+// Package ingress is the service ingress: the door for everything that comes from outside. It authenticates, validates,
+// stores, and only then answers.
+package ingress
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/closeloop/closeloop/pkg/bus"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/pkg/httpdoor/accept"
+	"github.com/closeloop/closeloop/pkg/service"
+	"github.com/closeloop/closeloop/pkg/settings"
+	"github.com/closeloop/closeloop/services/ingress/openchannel"
+)
+
+// Settings of ingress.
+type Settings struct {
+	service.Common
+	Fields         httpdoor.FieldSettings
+	SharedKey      settings.Secrets `envconfig:"QUALTRICS_SHARED_KEY" desc:"shared key of the Qualtrics event subscription; several, separated by commas, while it is changed"`
+	AttributesFile string           `envconfig:"OPEN_CHANNEL_ATTRIBUTES_FILE" desc:"YAML file that says which attribute of a campaign member goes where; default: the names of SAP's published recipe"`
+	MarketingArea  string           `envconfig:"OPEN_CHANNEL_MARKETING_AREA" default:"GLOBAL" desc:"marketing area of campaigns that name none"`
+	BadMembers     string           `envconfig:"OPEN_CHANNEL_BAD_MEMBERS" default:"refuse" desc:"what to do with a package in which a member breaks the contract: refuse it as a whole, or dead-letter the member and take the others"`
+	BodyLimit      int64            `envconfig:"OPEN_CHANNEL_BODY_LIMIT" default:"8388608" desc:"largest package of a campaign in bytes"`
+}
+
+// Validate reports what cannot work.
+func (s *Settings) Validate() error {
+	if s.BadMembers != refuse && s.BadMembers != deadLetter {
+		return fmt.Errorf("OPEN_CHANNEL_BAD_MEMBERS must be %s or %s", refuse, deadLetter)
+	}
+	return nil
+}
+
+const (
+	refuse     = "refuse"
+	deadLetter = "dead-letter"
+)
+
+// Define is the service.
+func Define() service.Definition {
+	s := &Settings{}
+	return service.Definition{
+		Name: topology.Ingress,
+		Doc: "Takes campaigns from SAP Marketing Cloud (Open Channel), events and answers from Qualtrics and service orders from SAP Event " +
+			"Mesh; publishes survey.link.requested, survey.response.notified, survey.response.received and order.completed.",
+		Settings: s,
+		Start:    func(_ context.Context, h *service.Host) error { return start(h, s) },
+	}
+}
+
+func start(h *service.Host, s *Settings) error {
+	attributes, err := openchannel.LoadAttributes(s.AttributesFile)
+	if err != nil {
+		return fmt.Errorf("OPEN_CHANNEL_ATTRIBUTES_FILE: %w", err)
+	}
+	fields, err := s.Fields.Load()
+	if err != nil {
+		return err
+	}
+	i := &ingress{
+		settings: s, bus: h.Bus, ledger: h.Ledger(), attributes: attributes, fields: fields, log: h.Log,
+		accepting: &accept.Events{Source: h.Name, Bus: h.Bus},
+	}
+	i.openChannel(h.Door)
+	i.qualtricsDoors(h.Door)
+	i.eventMesh(h.Door)
+	return nil
+}
+
+// ok is the answer to pings.
+func ok(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {
+	return &httpdoor.Response{Status: http.StatusOK}, nil
+}
+
+var _ accept.Publisher = (*bus.Bus)(nil)
+
+// published is what the ledger keeps about an event that was published once.
+type published struct {
+	EventID string `json:"eventId"`
+	LoopID  string `json:"loopId"`
+}
+
+// receivedKey is shared with feedback-router: whoever brings a response first, one survey.response.received comes of it.
+func receivedKey(responseID string) effect.Key {
+	return effect.Key{Effect: "survey.response", Business: responseID}
+}

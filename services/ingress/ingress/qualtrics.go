@@ -1,0 +1,122 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/event/contract"
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/pkg/httpdoor/accept"
+	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
+	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/ingress/subscription"
+)
+
+func (i *ingress) qualtricsDoors(door *httpdoor.Door) {
+	const events, responses = "/qualtrics/events", "/qualtrics/responses"
+	door.Handle(http.MethodGet, events, httpdoor.Open, ok) // Qualtrics' health ping (qualtrics.md §3.10)
+	access := httpdoor.Guarded
+	if len(i.settings.SharedKey) > 0 {
+		access = httpdoor.Open // the signature is the credential
+	}
+	door.Handle(http.MethodPost, events, access, i.notified)
+	door.Handle(http.MethodPost, responses, httpdoor.Guarded, i.received)
+}
+
+// notified takes an event of the subscription. Only completed responses are stored; the others are answered well, so
+// that Qualtrics does not send them again.
+func (i *ingress) notified(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	if !r.IsForm() {
+		return nil, httpdoor.NewProblem(http.StatusUnsupportedMediaType, "Qualtrics sends its events as application/x-www-form-urlencoded")
+	}
+	var keys []string
+	for _, key := range i.settings.SharedKey {
+		keys = append(keys, key.Reveal())
+	}
+	n, err := subscription.Parse(r.Body, keys)
+	if errors.Is(err, subscription.ErrSignature) {
+		return nil, httpdoor.Unauthorized("the event is not signed with the shared key of this subscription")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !n.Completed() {
+		return &httpdoor.Response{Status: http.StatusOK, Body: map[string]string{"ignored": "only completed responses are of interest"}}, nil
+	}
+	m := &eventsv1.SurveyResponseNotified{
+		SurveyId: n.SurveyID, ResponseId: n.ResponseID, RecipientId: n.RecipientID,
+		DistributionId: n.DistributionID, Context: n.ResponseEventContext,
+	}
+	if at, err := time.Parse(time.DateTime, n.CompletedDate); err == nil {
+		m.CompletedAt = timestamppb.New(at)
+	}
+	e, err := event.New(i.accepting.Source, subjects.SurveyResponseNotified, m)
+	if err != nil {
+		return nil, subscription.Renamed(err)
+	}
+	return i.stored(ctx, accept.Trace(e, r).InLoop(n.ResponseEventContext))
+}
+
+// received takes a response with its answers, from a web service task. Qualtrics repeats it for up to 24 hours, and the
+// subscription tells of the same response: one event comes of them all.
+func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	m := &eventsv1.SurveyResponseReceived{}
+	if err := httpdoor.Decode(r, m, i.fields["/qualtrics/responses"]); err != nil {
+		return nil, err
+	}
+	e, err := event.New(i.accepting.Source, subjects.SurveyResponseReceived, m)
+	if err != nil {
+		return nil, err
+	}
+	e = accept.Trace(e, r).InLoop(loopOf(m))
+	done, err := effect.Do(ctx, i.ledger, receivedKey(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
+		_, err := i.bus.Publish(ctx, e)
+		return published{EventID: e.ID}, err
+	})
+	switch {
+	case err == nil:
+		return accepted(accept.Receipt{ID: done.Result.EventID, LoopID: done.LoopID}), nil
+	case fault.Is(err, fault.Busy):
+		// feedback-router is fetching this very response. Storing it here as well is harmless: it has the same id.
+		return i.stored(ctx, e)
+	case contractual(err):
+		return nil, err
+	}
+	return nil, httpdoor.Unavailable("the response could not be stored; nothing was done, send it again", 5*time.Second)
+}
+
+func contractual(err error) bool {
+	_, broken := contract.AsViolations(err)
+	return broken || fault.Is(err, fault.Invalid)
+}
+
+func (i *ingress) stored(ctx context.Context, e event.Event) (*httpdoor.Response, error) {
+	receipts, err := i.accepting.Store(ctx, []event.Event{e})
+	if err != nil {
+		return nil, err
+	}
+	return accepted(receipts[0]), nil
+}
+
+func accepted(r accept.Receipt) *httpdoor.Response {
+	return &httpdoor.Response{Status: http.StatusAccepted, Body: r}
+}
+
+// loopOf finds the loop that a response belongs to: the one that travelled with the transaction, or the one that the
+// request began.
+func loopOf(m *eventsv1.SurveyResponseReceived) string {
+	if loop := m.GetValues()["loopId"].GetStringValue(); loop != "" {
+		return loop
+	}
+	if m.GetRequestId() != "" {
+		return event.IDOf(subjects.SurveyLinkRequested, m.GetRequestId())
+	}
+	return ""
+}

@@ -1,0 +1,92 @@
+// Package subscription reads the events that Qualtrics' event subscription delivers (qualtrics.md §3.9, §3.10).
+package subscription
+
+import (
+	"crypto/hmac"
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/closeloop/closeloop/pkg/event/contract"
+	"github.com/closeloop/closeloop/pkg/fault"
+)
+
+// ErrSignature is returned for an event that is not signed, or not with one of the keys.
+var ErrSignature = errors.New("no valid signature")
+
+// Notification is what an event says. Everything but survey and response may be missing; unknown keys are ignored.
+type Notification struct {
+	Topic                string `json:"-"`
+	Status               string `json:"Status"`
+	SurveyID             string `json:"SurveyID"`
+	ResponseID           string `json:"ResponseID"`
+	RecipientID          string `json:"RecipientID"`
+	DistributionID       string `json:"DistributionID"`
+	ResponseEventContext string `json:"ResponseEventContext"`
+	CompletedDate        string `json:"CompletedDate"`
+}
+
+// Completed tells a completed response from sessions that began, partial responses and changes of surveys. It goes by
+// the signed Status where there is one: the topic is not signed, and carries the brand's name in front.
+func (n Notification) Completed() bool {
+	if n.Status != "" {
+		return n.Status == "Complete"
+	}
+	return strings.Contains(n.Topic, "surveyengine.completedResponse")
+}
+
+// Parse reads a delivery. With keys the signed form is demanded: fields Topic, HMAC and MSG, the digest being
+// HMAC-SHA512 over MSG as decoded from the form; any of the keys may have signed. Without keys both forms are read and
+// nothing is verified. Errors: [ErrSignature], or *contract.Violations naming the form field.
+func Parse(body []byte, keys []string) (Notification, error) {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return Notification{}, contract.Broken("", "is no valid form")
+	}
+	signed := form.Has("MSG")
+	if len(keys) > 0 && !(signed && verify(form.Get("MSG"), form.Get("HMAC"), keys)) {
+		return Notification{}, ErrSignature
+	}
+	if !signed {
+		return Notification{
+			Topic: form.Get("Topic"), Status: form.Get("Status"), SurveyID: form.Get("SurveyID"), ResponseID: form.Get("ResponseID"),
+			RecipientID: form.Get("RecipientID"), DistributionID: form.Get("DistributionID"),
+			ResponseEventContext: form.Get("ResponseEventContext"), CompletedDate: form.Get("CompletedDate"),
+		}, nil
+	}
+	n := Notification{Topic: form.Get("Topic")}
+	if err := json.Unmarshal([]byte(form.Get("MSG")), &n); err != nil {
+		return n, contract.Broken("MSG", "is no valid JSON of an event")
+	}
+	return n, nil
+}
+
+func verify(message, digest string, keys []string) bool {
+	given, err := hex.DecodeString(digest)
+	if err != nil || len(given) == 0 {
+		return false
+	}
+	valid := false
+	for _, key := range keys { // all of them, so that the time says nothing about which
+		mac := hmac.New(sha512.New, []byte(key))
+		mac.Write([]byte(message))
+		valid = hmac.Equal(mac.Sum(nil), given) || valid
+	}
+	return valid
+}
+
+// Renamed gives an error about the event's fields in the names that Qualtrics uses.
+func Renamed(err error) error {
+	f := fault.From(err)
+	if f.Class != fault.Invalid {
+		return err
+	}
+	names := map[string]string{"surveyId": "SurveyID", "responseId": "ResponseID"}
+	if name, ok := names[f.Field]; ok {
+		return contract.Broken(name, "%s", f.Reason)
+	}
+	return err
+}

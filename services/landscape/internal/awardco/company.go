@@ -1,0 +1,106 @@
+package awardco
+
+import (
+	"net/http"
+	"strings"
+	"time"
+)
+
+// User is somebody who can give and receive recognition.
+type User struct {
+	EmployeeID   string    `json:"employeeId"`
+	Username     string    `json:"username"`
+	FirstName    string    `json:"firstName"`
+	LastName     string    `json:"lastName"`
+	Email        string    `json:"email"`
+	Archived     bool      `json:"archived"`
+	Balance      int       `json:"balance"`
+	CurrencyCode string    `json:"currencyCode"`
+	CreatedAt    time.Time `json:"createdAt"`
+	UpdatedAt    time.Time `json:"updatedAt"`
+}
+
+// Program is a recognition programme.
+type Program struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// CentralBudget programmes need no budgetName for an amount; others use access budgets and do (awardco.md §3.1).
+	CentralBudget bool `json:"centralBudget"`
+	// TitleQuestion allows the field title (awardco.md §3.1).
+	TitleQuestion bool `json:"titleQuestion"`
+	// External programmes put what comes in into the approvals queue (awardco.md §4).
+	External bool `json:"external"`
+}
+
+// Budget is an access budget.
+type Budget struct {
+	Name    string `json:"name"`
+	Balance int    `json:"balance"` // whole units of the company's base currency
+}
+
+// AddUser adds the user, or changes the one of that employee id, whose balance and creation date stay.
+func (s *Simulator) AddUser(u User) error {
+	_, err := s.users.Update(u.EmployeeID, func(old User, found bool) (User, bool) {
+		u.CreatedAt, u.UpdatedAt = s.now(), s.now()
+		if found {
+			u.CreatedAt, u.Balance = old.CreatedAt, old.Balance
+		}
+		return u, true
+	})
+	return err
+}
+
+// AddProgram adds or replaces the programme of that id.
+func (s *Simulator) AddProgram(p Program) error { return s.programs.Put(p.ID, p) }
+
+// AddBudget adds the budget. One that exists keeps its balance.
+func (s *Simulator) AddBudget(b Budget) error {
+	_, err := s.budgets.Update(b.Name, func(_ Budget, found bool) (Budget, bool) { return b, !found })
+	return err
+}
+
+// findUser finds a user by employee id, e-mail or username; never by name (awardco.md §6).
+func (s *Simulator) findUser(identity string) (User, bool) {
+	if u, ok := s.users.Get(identity); ok {
+		return u, true
+	}
+	found := s.users.Find(func(u User) bool {
+		return identity != "" && (strings.EqualFold(u.Email, identity) || u.Username == identity)
+	})
+	if len(found) != 1 {
+		return User{}, false
+	}
+	return found[0], true
+}
+
+type userAnswer struct {
+	EmployeeID   string    `json:"employeeId"`
+	FirstName    string    `json:"firstName"`
+	LastName     string    `json:"lastName"`
+	Email        string    `json:"email"`
+	Balance      int       `json:"balance"`
+	CurrencyCode string    `json:"currencyCode"`
+	UpdatedAt    time.Time `json:"updated_at"`
+	CreatedAt    time.Time `json:"created_at"`
+}
+
+// getUsers answers GET /users: page, limit and updatedSince (awardco.md §3.6; parameter names and envelope assumed).
+// Archived users are left out.
+func (s *Simulator) getUsers(r *http.Request) (any, error) {
+	page, limit, err := paging(r)
+	if err != nil {
+		return nil, err
+	}
+	var since time.Time
+	if text := r.URL.Query().Get("updatedSince"); text != "" {
+		if since, err = time.Parse(time.RFC3339, text); err != nil {
+			return nil, refuse(http.StatusBadRequest, "Parameter updatedSince must be an ISO 8601 time")
+		}
+	}
+	found := s.users.Find(func(u User) bool { return !u.Archived && !u.UpdatedAt.Before(since) })
+	list := []userAnswer{}
+	for _, u := range slicePage(found, page, limit) {
+		list = append(list, userAnswer{u.EmployeeID, u.FirstName, u.LastName, u.Email, u.Balance, u.CurrencyCode, u.UpdatedAt, u.CreatedAt})
+	}
+	return map[string]any{"success": true, "page": page, "limit": limit, "total": len(found), "users": list}, nil
+}
