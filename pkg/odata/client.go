@@ -27,9 +27,9 @@ type Options struct {
 	ServiceRoot string
 	// Username and Password are sent as Basic authentication with each call. Without a Username nothing is sent.
 	Username, Password string
-	// NoCSRF leaves out the token. Default is to fetch one and to go on where the service gives none, as C4C does for
-	// technical users (odata-v2.md, "What to build on").
-	NoCSRF bool
+	// CSRF fetches a token before the first write, and goes on without where the service gives none, as C4C may for
+	// technical users. It belongs on; off is for services known to have no such check (odata-v2.md §12).
+	CSRF bool
 	// SessionIdle is how long a session may rest before a new one is begun. Default 30 min; what SAP does is not
 	// documented (odata-v2.md §12).
 	SessionIdle time.Duration
@@ -59,12 +59,12 @@ func New(o Options) (*Client, error) {
 		r.SetBasicAuth(o.Username, o.Password)
 	}
 	c := &Client{out: o.Outbound, root: strings.TrimRight(o.ServiceRoot, "/"), header: header}
-	c.session = newSession(cmp.Or(o.SessionIdle, defaultSessionIdle), !o.NoCSRF, c.fetchToken)
+	c.session = newSession(cmp.Or(o.SessionIdle, defaultSessionIdle), o.CSRF, c.fetchToken)
 	return c, nil
 }
 
-// Get reads path, relative to the service root and escaped: Interactions, TasksCollection('00163E'). It decodes the
-// body into a *[List] or an *[Entity]. Faults are those of [outbound.Client.Do]; a read may always be repeated.
+// Get reads path, relative to the service root and escaped: Interactions, TasksCollection('00163E'). What it
+// finds goes into into, as [Decode] says. Faults are those of [outbound.Client.Do]; a read may always be repeated.
 // [outbound.StatusOf] tells a missing entity (404) from other refusals.
 func (c *Client) Get(ctx context.Context, operation, path string, q url.Values, into any) error {
 	return c.get(ctx, outbound.Call{Operation: operation, Path: c.root + "/" + path, Query: q}, into)
@@ -75,11 +75,11 @@ func (c *Client) get(ctx context.Context, call outbound.Call, into any) error {
 	if err != nil {
 		return err
 	}
-	return answer.Decode(into)
+	return answer.Decode(&envelope{into})
 }
 
-// Create posts body to an entity set and decodes the answer into into, an *[Entity], unless that is nil or the answer
-// is empty; then into stays as it is. The texts in personal never appear in a fault.
+// Create posts body to an entity set and puts the entity of the answer into into, as [Decode] says, unless that is nil
+// or the answer is empty; then into stays as it is. The texts in personal never appear in a fault.
 //
 // A repeat creates a second entity: after [fault.Unknown] look for the first one before calling again (odata-v2.md §3).
 // A refused CSRF token is no such case: it is renewed once and the request repeated once, within this call.
@@ -101,7 +101,7 @@ func (c *Client) Create(ctx context.Context, operation, set string, body, into a
 	if into == nil || len(bytes.TrimSpace(answer.Body)) == 0 {
 		return nil
 	}
-	return answer.Decode(into)
+	return answer.Decode(&envelope{into})
 }
 
 // write sends with a token, and once more with a new one if the first was refused. The second refusal is a plain 403,

@@ -52,9 +52,9 @@ func TestCreateSendsJSONAndDecodesBothFamilies(t *testing.T) {
 				w.WriteHeader(http.StatusCreated)
 				io.WriteString(w, answer)
 			}}
-			var got odata.Entity[interaction]
+			var got interaction
 			err := newClient(t, g).Create(t.Context(), "create", "Interactions", interaction{InteractionType: "X"}, &got)
-			if err != nil || got.Value.InteractionUUID != "0a1b2c3d-0000-4000-8000-000000000001" {
+			if err != nil || got.InteractionUUID != "0a1b2c3d-0000-4000-8000-000000000001" {
 				t.Errorf("got %+v, error %v", got, err)
 			}
 		})
@@ -63,9 +63,9 @@ func TestCreateSendsJSONAndDecodesBothFamilies(t *testing.T) {
 
 func TestCreateAcceptsAnEmptyAnswer(t *testing.T) {
 	g := &gateway{answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }}
-	var got odata.Entity[interaction]
-	if err := newClient(t, g).Create(t.Context(), "create", "Interactions", interaction{}, &got); err != nil {
-		t.Error(err)
+	got := interaction{InteractionType: "as it was"}
+	if err := newClient(t, g).Create(t.Context(), "create", "Interactions", interaction{}, &got); err != nil || got.InteractionType != "as it was" {
+		t.Errorf("got %+v, error %v", got, err)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestCreateFaults(t *testing.T) {
 				w.WriteHeader(test.status)
 				io.WriteString(w, test.body)
 			}}
-			var into odata.Entity[interaction]
+			var into interaction
 			err := newClient(t, g).Create(t.Context(), "create", "Interactions", interaction{}, &into, "Ada")
 			f := wantClass(t, err, test.class)
 			if f.Reason != test.words || f.Vendor != "sap" || outbound.StatusOf(err) != test.status {
@@ -143,7 +143,7 @@ func TestGetEncodesItsQuery(t *testing.T) {
 
 func TestGetOfAMissingEntityIsRefusedWith404(t *testing.T) {
 	g := &gateway{answer: http.NotFound}
-	err := newClient(t, g).Get(t.Context(), "read", "Interactions(guid'0')", nil, &odata.Entity[interaction]{})
+	err := newClient(t, g).Get(t.Context(), "read", "Interactions(guid'0')", nil, &interaction{})
 	if wantClass(t, err, fault.Refused); outbound.StatusOf(err) != 404 {
 		t.Errorf("status = %d", outbound.StatusOf(err))
 	}
@@ -239,18 +239,30 @@ func TestEnvelopes(t *testing.T) {
 		`{"d":{"results":null}}`:                                              nil,
 	} {
 		list := odata.List[interaction]{Items: two, Next: "old"}
-		if err := json.Unmarshal([]byte(body), &list); err != nil || !slices.Equal(list.Items, want) || list.Count != -1 || list.Next != "" {
+		if err := odata.Decode([]byte(body), &list); err != nil || !slices.Equal(list.Items, want) || list.Count != -1 || list.Next != "" {
 			t.Errorf("%s: %+v, error %v", body, list, err)
 		}
-		var entity odata.Entity[interaction]
-		if err := json.Unmarshal([]byte(body), &entity); (err == nil) != (len(want) == 1) {
-			t.Errorf("%s as an entity: %v", body, err)
+		var array odata.Array[interaction]
+		if err := odata.Decode([]byte(body), &array); err != nil || !slices.Equal(array, want) {
+			t.Errorf("%s: %+v, error %v", body, array, err)
+		}
+		var entity interaction
+		if err := odata.Decode([]byte(body), &entity); (err == nil) != (len(want) == 1) || err == nil && entity != want[0] {
+			t.Errorf("%s as an entity: %+v, error %v", body, entity, err)
 		}
 	}
-	for _, body := range []string{`{}`, `{"d":null}`, `{"value":[]}`, `[]`, `{"d":{"results":[1]}}`, `{"d":{"results":[],"__count":"x"}}`} {
-		if err := json.Unmarshal([]byte(body), &odata.List[interaction]{}); err == nil {
+	for _, body := range []string{`{}`, `{"d":null}`, `{"value":[]}`, `[]`, `{`, `{"d":{"results":[1]}}`, `{"d":{"results":[],"__count":"x"}}`, `{"d":{"results":[],"__count":"1.5"}}`} {
+		if err := odata.Decode([]byte(body), &odata.List[interaction]{}); err == nil {
 			t.Errorf("%s was decoded", body)
 		}
+	}
+}
+
+func TestDeepInsertEchoesItsChildren(t *testing.T) {
+	var got struct{ Interactions odata.Array[interaction] }
+	err := odata.Decode([]byte(`{"d":{"Interactions":{"results":[{"InteractionUUID":"a"}]}}}`), &got)
+	if err != nil || len(got.Interactions) != 1 || got.Interactions[0].InteractionUUID != "a" {
+		t.Errorf("got %+v, error %v", got, err)
 	}
 }
 
@@ -258,7 +270,7 @@ func TestListReadsTheContractsSample(t *testing.T) {
 	const sample = `{"d":{"__count":"1001","results":[{"__metadata":{"uri":"https://my300000-api.s4hana.ondemand.com/x","type":"API_MKT_INTERACTION_SRV.Interaction"},"InteractionUUID":"0a1b2c3d-0000-4000-8000-000000000001"}],
       "__next":"https://my300000-api.s4hana.ondemand.com/sap/opu/odata/sap/API_MKT_INTERACTION_SRV/Interactions?$skiptoken=1000"}}`
 	var list odata.List[interaction]
-	if err := json.Unmarshal([]byte(sample), &list); err != nil {
+	if err := odata.Decode([]byte(sample), &list); err != nil {
 		t.Fatal(err)
 	}
 	if list.Count != 1001 || len(list.Items) != 1 || !strings.HasSuffix(list.Next, "$skiptoken=1000") {
@@ -306,13 +318,15 @@ func TestErrorWords(t *testing.T) {
 }
 
 func TestPlainTextErrorIsInTheFault(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such set", http.StatusMethodNotAllowed) }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no such set", http.StatusMethodNotAllowed)
+	}))
 	t.Cleanup(s.Close)
 	out, err := outbound.New(outbound.Options{Vendor: "sap", BaseURL: s.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := odata.New(odata.Options{Outbound: out, ServiceRoot: root + ";v=0003/", NoCSRF: true})
+	c, err := odata.New(odata.Options{Outbound: out, ServiceRoot: root + ";v=0003/"})
 	if err != nil {
 		t.Fatal(err)
 	}

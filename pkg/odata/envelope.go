@@ -12,25 +12,43 @@ import (
 	"github.com/closeloop/closeloop/pkg/outbound"
 )
 
-// Entity decodes an answer that holds one entity: {"d":{…}} as Gateway gives it, {"d":{"results":{…}}} as C4C does,
-// and a list of exactly one (odata-v2.md §4).
-type Entity[T any] struct{ Value T }
+// Decode takes an answer out of its envelope, {"d":…}, into into (odata-v2.md §4):
+//
+//	*[Array]       the entities of a list
+//	*[List]        the same with count and next link
+//	anything else  one entity: {"d":{…}} as Gateway has it, {"d":{"results":{…}}} as C4C does, or a list of just one
+func Decode(body []byte, into any) error { return json.Unmarshal(body, &envelope{into}) }
 
-// UnmarshalJSON reads each of the envelopes.
-func (e *Entity[T]) UnmarshalJSON(data []byte) error {
-	var list List[T]
-	if err := json.Unmarshal(data, &list); err != nil {
+type envelope struct{ into any }
+
+// UnmarshalJSON makes an envelope fit for [outbound.Answer.Decode].
+func (e *envelope) UnmarshalJSON(body []byte) error {
+	var outer struct {
+		D json.RawMessage `json:"d"`
+	}
+	if err := json.Unmarshal(body, &outer); err != nil {
 		return err
 	}
-	if len(list.Items) != 1 {
-		return errors.New("one entity is expected, the answer has " + strconv.Itoa(len(list.Items)))
+	if len(outer.D) == 0 || string(outer.D) == "null" {
+		return errors.New("there is no envelope d")
 	}
-	e.Value = list.Items[0]
-	return nil
+	if _, ok := e.into.(collection); ok {
+		return json.Unmarshal(outer.D, e.into)
+	}
+	var entities Array[json.RawMessage]
+	if err := json.Unmarshal(outer.D, &entities); err != nil {
+		return err
+	}
+	if len(entities) != 1 {
+		return errors.New("one entity is expected, the answer has " + strconv.Itoa(len(entities)))
+	}
+	return json.Unmarshal(entities[0], e.into)
 }
 
-// List decodes an answer that holds a list: {"d":{"results":[…]}}, and where there is just one, an object in place of
-// the array (odata-v2.md §4, §6).
+// collection marks what holds any number of entities.
+type collection interface{ collection() }
+
+// List decodes a list with what is said about it.
 type List[T any] struct {
 	Items Array[T]
 	// Count is __count, how many there are on all pages; -1 if it was not asked for.
@@ -39,33 +57,27 @@ type List[T any] struct {
 	Next string
 }
 
-// UnmarshalJSON reads each of the envelopes.
+func (l *List[T]) collection() {}
+
+// UnmarshalJSON reads what is under d.
 func (l *List[T]) UnmarshalJSON(data []byte) error {
-	var outer struct {
-		D json.RawMessage `json:"d"`
-	}
-	if err := json.Unmarshal(data, &outer); err != nil {
-		return err
-	}
-	if len(outer.D) == 0 || string(outer.D) == "null" {
-		return errors.New("there is no envelope d")
-	}
 	l.Count, l.Next = -1, ""
-	if err := json.Unmarshal(outer.D, &l.Items); err != nil || outer.D[0] != '{' {
+	if err := json.Unmarshal(data, &l.Items); err != nil || data[0] != '{' {
 		return err
 	}
 	var w wrapper
-	if err := json.Unmarshal(outer.D, &w); err != nil {
+	if err := json.Unmarshal(data, &w); err != nil {
 		return err
 	}
 	l.Next = w.Next
-	if w.Count != "" {
-		n, err := strconv.Atoi(string(w.Count))
-		if err != nil {
-			return errors.New("__count is not a number")
-		}
-		l.Count = n
+	if w.Count == "" {
+		return nil
 	}
+	n, err := strconv.Atoi(string(w.Count))
+	if err != nil {
+		return errors.New("__count is not a number")
+	}
+	l.Count = n
 	return nil
 }
 
@@ -77,10 +89,12 @@ type wrapper struct {
 	Next     string          `json:"__next"`
 }
 
-// Array decodes the values of a navigation property: […], {"results":[…]}, and the single object that converters from
-// XML make of a list of one (odata-v2.md §6). Null and what is deferred, that is not part of the answer, is empty. It
+// Array decodes a list of entities or the values of a navigation property: […], {"results":[…]}, and the single object
+// that converters from XML make of a list of one (odata-v2.md §6). Null and what is deferred, that is not part of the answer, is empty. It
 // is written as a plain array.
 type Array[T any] []T
+
+func (a *Array[T]) collection() {}
 
 // UnmarshalJSON reads each of the forms.
 func (a *Array[T]) UnmarshalJSON(data []byte) error {

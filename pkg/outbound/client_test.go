@@ -378,16 +378,29 @@ func TestHangingVendor(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/ready" {
+					return
+				}
 				io.Copy(io.Discard, r.Body)
 				<-r.Context().Done()
+				panic(http.ErrAbortHandler) // no answer, not even a late one
 			}))
-			s.EnableHTTP2 = http2
-			s.StartTLS()
+			start := s.Start
+			if s.EnableHTTP2 = http2; http2 {
+				start = s.StartTLS
+			}
+			start()
 			t.Cleanup(s.Close)
-			c := newClient(t, outbound.Options{BaseURL: s.URL, Timeout: 100 * time.Millisecond, Transport: s.Client().Transport})
+			o := outbound.Options{BaseURL: s.URL, Transport: s.Client().Transport}
+			// A connection beforehand keeps the handshake out of the short time limit.
+			if _, err := newClient(t, o).Do(t.Context(), outbound.Call{Operation: "be ready", Path: "/ready"}); err != nil {
+				t.Fatal(err)
+			}
+			o.Timeout = 200 * time.Millisecond
+			c := newClient(t, o)
 
 			_, err := c.Do(t.Context(), read())
-			if f := wantFault(t, err, fault.Down); !strings.Contains(f.Reason, "no answer within 100ms") {
+			if f := wantFault(t, err, fault.Down); !strings.Contains(f.Reason, "no answer within 200ms") {
 				t.Errorf("reason = %q", f.Reason)
 			}
 			_, err = c.Do(t.Context(), write())

@@ -73,7 +73,7 @@ func start(h *service.Host, s *Settings) error {
 		return fmt.Errorf("C4C_BASE_URL: %w", err)
 	}
 	session, err := odata.New(odata.Options{
-		Outbound: calls, ServiceRoot: salescloud.ServiceRoot, Username: s.Username, Password: s.Password.Reveal(), CSRF: s.CSRF,
+		Outbound: calls, ServiceRoot: salescloud.ServiceRoot, Username: s.Username, Password: s.Password.Reveal(), NoCSRF: !s.CSRF,
 	})
 	if err != nil {
 		return err

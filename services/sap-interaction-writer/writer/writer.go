@@ -81,7 +81,7 @@ func start(h *service.Host, s *Settings) error {
 		return fmt.Errorf("SAP_MARKETING_BASE_URL: %w", err)
 	}
 	session, err := odata.New(odata.Options{
-		Outbound: calls, ServiceRoot: marketing.ServiceRoot, Username: s.Username, Password: s.Password.Reveal(), CSRF: true,
+		Outbound: calls, ServiceRoot: marketing.ServiceRoot, Username: s.Username, Password: s.Password.Reveal(),
 	})
 	if err != nil {
 		return err

@@ -85,15 +85,15 @@ type Set struct {
 }
 
 func (s *Set) get(key string) (Row, error) {
-	if s.Get == nil && s.List != nil {
+	if s.Get != nil {
+		if row, ok := s.Get(key); ok {
+			return row, nil
+		}
+	} else if s.List != nil {
 		for _, row := range s.List(nil) {
 			if s.Type.KeyOf(row) == key {
 				return row, nil
 			}
-		}
-	} else if s.Get != nil {
-		if row, ok := s.Get(key); ok {
-			return row, nil
 		}
 	}
 	return Row{}, Refuse(http.StatusNotFound, CodeNotFound, "Resource not found for segment %s", s.Name)
@@ -248,25 +248,28 @@ func (x *exchange) collection(set *Set) error {
 }
 
 func (x *exchange) entity(set *Set, key string) error {
-	row, err := set.get(key)
-	switch {
-	case err != nil:
-		return err
-	case x.r.Method == http.MethodGet:
-		return x.single(set, row)
+	var act func(*Set, Row) error
+	switch method := x.r.Method; {
+	case method == http.MethodGet && (set.Get != nil || set.List != nil):
+		return x.withEntity(set, key, x.single)
+	case set.Update != nil && (method == http.MethodPut || method == http.MethodPatch || method == "MERGE"):
+		act = x.update
+	case set.Delete != nil && method == http.MethodDelete:
+		act = x.delete
+	default:
+		return notAllowed("%s is not possible on an entity of %s", method, set.Name)
 	}
 	x.changes.Lock()
 	defer x.changes.Unlock()
-	if row, err = set.get(key); err != nil {
+	return x.withEntity(set, key, act)
+}
+
+func (x *exchange) withEntity(set *Set, key string, act func(*Set, Row) error) error {
+	row, err := set.get(key)
+	if err != nil {
 		return err
 	}
-	switch x.r.Method {
-	case http.MethodPut, http.MethodPatch, "MERGE":
-		return x.update(set, row)
-	case http.MethodDelete:
-		return x.delete(set, row)
-	}
-	return notAllowed("%s is not possible on an entity of %s", x.r.Method, set.Name)
+	return act(set, row)
 }
 
 // children serves Parent(key)/Navigation and Parent(key)/Navigation/$count.
@@ -396,9 +399,6 @@ func (x *exchange) create(set *Set, fixed map[string]string) error {
 }
 
 func (x *exchange) update(set *Set, row Row) error {
-	if set.Update == nil {
-		return notAllowed("Entities of %s cannot be changed", set.Name)
-	}
 	if err := x.checkMatch(row); err != nil {
 		return err
 	}
@@ -418,9 +418,6 @@ func (x *exchange) update(set *Set, row Row) error {
 }
 
 func (x *exchange) delete(set *Set, row Row) error {
-	if set.Delete == nil {
-		return notAllowed("Entities of %s cannot be deleted", set.Name)
-	}
 	if err := x.checkMatch(row); err != nil {
 		return err
 	}

@@ -56,17 +56,15 @@ func listLinks(c *call) (any, error) {
 		return nil, err
 	}
 	a := c.settings.Assumed
-	links := c.linksOf(d)
 	if c.now().Before(d.CreatedAt.Add(a.LinkDelay)) {
-		links = nil
+		d.ID = "" // there are no links of it yet
 	}
-	from = min(from, len(links))
-	to := min(from+pageAt(a.LinkPages, from), len(links))
+	links, to, more := c.linksFrom(d.ID, from, pageAt(a.LinkPages, from))
 	elements, last := []any{}, ""
-	for _, link := range links[from:to] {
+	for _, link := range links {
 		elements, last = append(elements, c.showLink(link)), c.linkContact(link)
 	}
-	more := to < len(links) || a.EmptyLastPage && len(elements) > 0
+	more = more || a.EmptyLastPage && len(elements) > 0
 	result := c.listing(elements, last, to, more)
 	if more && a.NextPageBaseURL != "" {
 		result["nextPage"] = c.nextPage(strings.TrimRight(a.NextPageBaseURL, "/"), last, to)
@@ -77,17 +75,22 @@ func listLinks(c *call) (any, error) {
 	return result, nil
 }
 
-// linksOf gives a distribution's links as far as they are ever told, without those of deleted contacts.
-func (s *Simulator) linksOf(d Distribution) []Link {
-	var links []Link
-	for i, id := range s.index.links[d.ID] {
-		link, _ := s.books.links.Get(id)
+// linksFrom gives a distribution's links from a place on, the place after them, and whether there are any more. Links
+// that are never told and those of deleted contacts are left out.
+func (s *Simulator) linksFrom(distributionID string, from, size int) (links []Link, to int, more bool) {
+	ids := s.index.links[distributionID]
+	for to = from; to < len(ids); to++ {
+		link, _ := s.books.links.Get(ids[to])
 		_, found := s.books.contacts.Get(link.ContactID)
-		if n := s.settings.Assumed.MissingLinks; found && (n == 0 || (i+1)%n != 0) {
-			links = append(links, link)
+		if n := s.settings.Assumed.MissingLinks; !found || n > 0 && (to+1)%n == 0 {
+			continue
 		}
+		if len(links) == size {
+			return links, to, true
+		}
+		links = append(links, link)
 	}
-	return links
+	return links, to, false
 }
 
 // pageAt is the size of the page that begins there, with the sizes repeating.
@@ -165,7 +168,16 @@ func listHistory(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return paged(c, c.linksOf(d), 100, 100, func(link Link) (string, any) { return link.ContactID, c.showHistory(link) })
+	from, err := c.skip()
+	if err != nil {
+		return nil, err
+	}
+	links, to, more := c.linksFrom(d.ID, from, linkPage)
+	elements, last := []any{}, ""
+	for _, link := range links {
+		elements, last = append(elements, c.showHistory(link)), link.ContactID
+	}
+	return c.listing(elements, last, to, more), nil
 }
 
 func (c *call) showHistory(link Link) any {
