@@ -113,7 +113,7 @@ func check(body []byte, into proto.Message, sentAs map[string]string) error {
 	return v
 }
 
-// arrangement is a body put together from what the caller sent under his names.
+// arrangement is a body put together from what the caller sent under other names.
 type arrangement struct {
 	tree   tree
 	sentAs map[string]string

@@ -373,7 +373,9 @@ func TestServeSaysWhyItStopsEarly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := httpdoor.New(httpdoor.Options{}).Serve(t.Context(), ln); err == nil {
 		t.Error("served on a closed listener")
 	}
@@ -466,7 +468,7 @@ func get(url, prefer string) string {
 	if err != nil {
 		return "no answer: " + err.Error()
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	body, _ := io.ReadAll(answer.Body)
 	return answer.Status[:3] + " " + string(body)
 }

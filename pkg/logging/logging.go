@@ -38,7 +38,7 @@ func New(w *os.File, format, level string) (*slog.Logger, error) {
 	}
 	switch format {
 	case Text:
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: least, NoColor: !terminal})), nil
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: least, NoColor: !terminal})), nil
 	case JSON:
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least})), nil
 	}

@@ -3,6 +3,7 @@ package logging_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,7 +66,7 @@ func toFile(t *testing.T, format, level string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	log, err := logging.New(f, format, level)
 	if err != nil {
 		t.Fatal(err)
@@ -84,8 +85,7 @@ func toTerminal(t *testing.T, format string) string {
 	if err != nil {
 		t.Skipf("no terminal can be opened here: %v", err)
 	}
-	defer screen.Close()
-	defer terminal.Close()
+	defer func() { _ = errors.Join(terminal.Close(), screen.Close()) }()
 	log, err := logging.New(terminal, format, "")
 	if err != nil {
 		t.Fatal(err)

@@ -27,9 +27,9 @@ type Options struct {
 	ServiceRoot string
 	// Username and Password are sent as Basic authentication with each call. Without a Username nothing is sent.
 	Username, Password string
-	// CSRF fetches a token before the first write, and goes on without where the service gives none, as C4C may for
-	// technical users. It belongs on; off is for services known to have no such check (odata-v2.md §12).
-	CSRF bool
+	// NoCSRF leaves out the token. Default is to fetch one before the first write, and to go on where the service gives
+	// none, as C4C may for technical users (odata-v2.md §2, §12).
+	NoCSRF bool
 	// SessionIdle is how long a session may rest before a new one is begun. Default 30 min; what SAP does is not
 	// documented (odata-v2.md §12).
 	SessionIdle time.Duration
@@ -59,7 +59,7 @@ func New(o Options) (*Client, error) {
 		r.SetBasicAuth(o.Username, o.Password)
 	}
 	c := &Client{out: o.Outbound, root: strings.TrimRight(o.ServiceRoot, "/"), header: header}
-	c.session = newSession(cmp.Or(o.SessionIdle, defaultSessionIdle), o.CSRF, c.fetchToken)
+	c.session = newSession(cmp.Or(o.SessionIdle, defaultSessionIdle), !o.NoCSRF, c.fetchToken)
 	return c, nil
 }
 

@@ -326,7 +326,7 @@ func TestPlainTextErrorIsInTheFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := odata.New(odata.Options{Outbound: out, ServiceRoot: root + ";v=0003/"})
+	c, err := odata.New(odata.Options{Outbound: out, ServiceRoot: root + ";v=0003/", NoCSRF: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,7 @@ func newClient(t *testing.T, h http.Handler, change ...func(*odata.Options)) *od
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := odata.Options{Outbound: out, ServiceRoot: root, Username: "u", Password: "p", CSRF: true}
+	o := odata.Options{Outbound: out, ServiceRoot: root, Username: "u", Password: "p"}
 	for _, f := range change {
 		f(&o)
 	}
@@ -246,7 +246,7 @@ func TestMissingTokenIsTolerated(t *testing.T) {
 }
 
 func TestWithoutCSRFNothingIsFetchedOrRepeated(t *testing.T) {
-	noCSRF := func(o *odata.Options) { o.CSRF = false }
+	noCSRF := func(o *odata.Options) { o.NoCSRF = true }
 	g := &gateway{onlyAuth: true}
 	mustCreate(t, newClient(t, g, noCSRF))
 	g.want(t, 0, 0, 1)

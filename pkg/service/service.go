@@ -47,7 +47,7 @@ type Common struct {
 	HTTPAddr      string        `envconfig:"HTTP_ADDR" default:":8080" desc:"where the HTTP door listens"`
 	LogLevel      string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
 	LogFormat     string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text (coloured on a terminal), json, or auto: text on a terminal, json elsewhere"`
-	DrainTimeout  time.Duration `envconfig:"DRAIN_TIMEOUT" default:"25s" desc:"how long a stopping service may take to finish what it holds"`
+	DrainTimeout  time.Duration `envconfig:"DRAIN_TIMEOUT" default:"20s" desc:"how long a stopping service may take to finish what it holds"`
 	httpdoor.Settings
 }
 
@@ -64,6 +64,8 @@ type Definition struct {
 	Doc string
 	// Settings are filled from the environment before Start.
 	Settings Settings
+	// NoBroker is for what does not talk to NATS: its host has no Bus.
+	NoBroker bool
 	// Start wires the service to its host: routes, handlers, background work. It must not block.
 	Start func(ctx context.Context, h *Host) error
 }
@@ -103,7 +105,7 @@ func (h *Host) Go(name string, run func(context.Context) error) {
 	})
 }
 
-// OnStop runs f after consumers are drained, in reverse order of registration.
+// OnStop runs f after consumers are drained and the door is shut, in reverse order of registration.
 func (h *Host) OnStop(f func(context.Context)) { h.stops = append(h.stops, f) }
 
 // Ledger opens the effect ledger. The bucket may not exist yet: it is bound at its first use, and the service is not
@@ -128,16 +130,22 @@ func (h *Host) Outcomes() (*bus.Outcomes, error) {
 	return o, nil
 }
 
-// stop drains consumers, then runs what was registered.
-func (h *Host) stop(ctx context.Context) {
+// drain finishes what the consumer has in hand.
+func (h *Host) drain(ctx context.Context) {
 	if h.consuming != nil {
 		h.consuming.Drain(ctx)
 	}
+}
+
+// close ends everything else, when the door is shut.
+func (h *Host) close(ctx context.Context) {
 	for i := len(h.stops) - 1; i >= 0; i-- {
 		h.stops[i](ctx)
 	}
 	h.running.Wait()
-	h.Bus.Close()
+	if h.Bus != nil {
+		h.Bus.Close()
+	}
 }
 
 // Main runs one service as a process: --help and --version, then until SIGINT or SIGTERM. A second signal ends it at
@@ -216,8 +224,12 @@ type Shared struct {
 	Ready func()
 }
 
-// RunAll runs services behind one door until ctx ends, then drains them: readiness turns false, the door finishes its
-// requests, consumers finish what they hold, connections close.
+// doorGrace is how long a door finishes its requests, after the consumers have finished what they hold.
+const doorGrace = 5 * time.Second
+
+// RunAll runs services behind one door until ctx ends, then drains them: readiness turns false, consumers finish what
+// they hold (in standalone the vendors they call are behind the same door), the door finishes its requests, connections
+// close.
 func RunAll(ctx context.Context, log *slog.Logger, shared Shared, definitions ...Definition) error {
 	credentials, err := shared.Common.Credentials()
 	if err != nil {
@@ -225,39 +237,62 @@ func RunAll(ctx context.Context, log *slog.Logger, shared Shared, definitions ..
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	door := httpdoor.New(httpdoor.Options{Name: doorName(definitions), Credentials: credentials, Log: log, Registerer: registry, Gatherer: registry, Grace: shared.Common.DrainTimeout})
+	door := httpdoor.New(httpdoor.Options{Name: doorName(definitions), Credentials: credentials, Log: log, Registerer: registry, Gatherer: registry, Grace: doorGrace})
 	door.Health()
 	if shared.Mount != nil {
 		shared.Mount(door)
 	}
-	var hosts []*Host
-	stopAll := func() {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shared.Common.DrainTimeout)
-		defer cancel()
-		var stopping sync.WaitGroup
-		for _, h := range hosts {
-			stopping.Go(func() { h.stop(grace) })
-		}
-		stopping.Wait()
+	hosts, err := startAll(ctx, log, shared, door, registry, definitions)
+	if err != nil {
+		return errors.Join(err, shared.Listener.Close())
 	}
+	log.Info("serving", "address", shared.Listener.Addr().String(), "version", Version())
+	serving, shut := context.WithCancel(context.WithoutCancel(ctx))
+	defer shut()
+	served := make(chan error, 1)
+	go func() { served <- door.Serve(serving, shared.Listener) }()
+	if shared.Ready != nil {
+		go shared.Ready()
+	}
+	select {
+	case <-ctx.Done():
+	case err := <-served:
+		served <- err
+	}
+	door.SetDraining()
+	grace, cancel := context.WithTimeout(serving, shared.Common.DrainTimeout)
+	defer cancel()
+	each(hosts, func(h *Host) { h.drain(grace) })
+	shut()
+	err = <-served
+	each(hosts, func(h *Host) { h.close(grace) })
+	return err
+}
+
+func startAll(ctx context.Context, log *slog.Logger, shared Shared, door *httpdoor.Door, registry prometheus.Registerer, definitions []Definition) ([]*Host, error) {
+	var hosts []*Host
 	for _, d := range definitions {
 		h, err := start(ctx, log.With("service", d.Name), shared, door, registry, d)
 		if h != nil {
 			hosts = append(hosts, h)
 		}
 		if err != nil {
-			stopAll()
-			return errors.Join(fmt.Errorf("%s: %w", d.Name, err), shared.Listener.Close())
+			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shared.Common.DrainTimeout)
+			defer cancel()
+			each(hosts, func(h *Host) { h.drain(grace); h.close(grace) })
+			return nil, fmt.Errorf("%s: %w", d.Name, err)
 		}
 	}
-	context.AfterFunc(ctx, door.SetDraining)
-	if shared.Ready != nil {
-		go shared.Ready()
+	return hosts, nil
+}
+
+// each does something for all hosts at the same time.
+func each(hosts []*Host, do func(*Host)) {
+	var all sync.WaitGroup
+	for _, h := range hosts {
+		all.Go(func() { do(h) })
 	}
-	log.Info("serving", "address", shared.Listener.Addr().String(), "version", Version())
-	err = door.Serve(ctx, shared.Listener)
-	stopAll()
-	return err
+	all.Wait()
 }
 
 func doorName(definitions []Definition) string {
@@ -269,6 +304,13 @@ func doorName(definitions []Definition) string {
 
 func start(ctx context.Context, log *slog.Logger, shared Shared, door *httpdoor.Door, registry prometheus.Registerer, d Definition) (*Host, error) {
 	log.Info("starting", "settings", slog.GroupValue(settings.Attrs(d.Settings)...))
+	h := &Host{
+		Name: d.Name, Log: log, Door: door, ctx: ctx,
+		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": d.Name}, registry),
+	}
+	if d.NoBroker {
+		return h, d.Start(ctx, h)
+	}
 	b, err := bus.Connect(ctx, bus.Options{
 		Service: d.Name, URL: shared.Common.NATSURL, CredsFile: shared.Common.NATSCredsFile,
 		InProcess: shared.InProcess, Log: log, Registerer: registry,
@@ -276,10 +318,7 @@ func start(ctx context.Context, log *slog.Logger, shared Shared, door *httpdoor.
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{
-		Name: d.Name, Log: log, Bus: b, Door: door, ctx: ctx,
-		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": d.Name}, registry),
-	}
+	h.Bus = b
 	door.AddCheck(d.Name+" broker", nil, b.Ready)
 	return h, d.Start(ctx, h)
 }

@@ -80,7 +80,7 @@ func gather(s reflect.Value) (vars []variable, structs []reflect.Value) {
 	structs = append(structs, s)
 	for tag, field := range s.Fields() {
 		name, nested := tag.Tag.Get("envconfig"), field.Kind() == reflect.Struct
-		if !tag.IsExported() && !(tag.Anonymous && nested) || tag.Tag.Get("ignored") == "true" {
+		if embedded := tag.Anonymous && nested; !tag.IsExported() && !embedded || tag.Tag.Get("ignored") == "true" {
 			continue
 		}
 		if name == "" && nested {

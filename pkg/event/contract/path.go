@@ -109,7 +109,7 @@ func walk(md protoreflect.MessageDescriptor, steps []string) (Field, error) {
 		}
 		at = Field{Path: append(at.Path, fd.JSONName()), Descriptor: fd}
 		md, steps = messageOf(fd), steps[1:]
-		if len(steps) == 0 || !(fd.IsMap() || fd.IsList()) {
+		if single := !fd.IsMap() && !fd.IsList(); single || len(steps) == 0 {
 			continue
 		}
 		at.Entry = true

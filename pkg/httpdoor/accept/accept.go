@@ -135,11 +135,11 @@ func (a *Events) all(ctx context.Context, r *httpdoor.Request, subject string, m
 		events = append(events, Trace(e, r))
 	}
 	_, err := a.Store(ctx, events)
-	if err != nil {
-		wait = 0 // nothing to wait for; the listeners below still have to be given back
-	}
-	until, cancel := context.WithTimeout(ctx, wait)
+	until, cancel := r.Waiting(ctx)
 	defer cancel()
+	if err != nil {
+		cancel() // nothing to wait for; the listeners below still have to be given back
+	}
 	for _, w := range waits {
 		w(until)
 	}

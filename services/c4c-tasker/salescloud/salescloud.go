@@ -3,7 +3,6 @@ package salescloud
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
-	"github.com/closeloop/closeloop/pkg/outbound"
 )
 
 // ServiceRoot is the path of the standard service (sap-sales-cloud.md §1).
@@ -91,7 +89,7 @@ func (c *Client) Create(ctx context.Context, t Task) (Created, error) {
 	}
 	var created Created
 	if err := c.odata.Create(ctx, "create task", "TasksCollection", b, &created, t.Subject, t.Text); err != nil {
-		return Created{}, explain(err)
+		return Created{}, err
 	}
 	if created.ObjectID == "" {
 		return Created{}, fault.New(fault.Unknown, "the answer to the new task holds no ObjectID")
@@ -121,16 +119,3 @@ func (c *Client) Find(ctx context.Context, reference string) (Created, bool, err
 }
 
 func marker(reference string) string { return "[" + reference + "]" }
-
-// explain says which classes SAP's own answers belong to where the status alone does not.
-func explain(err error) error {
-	var status *outbound.StatusError
-	f := fault.From(err)
-	if errors.As(err, &status) && f.Class == fault.Refused && strings.Contains(strings.ToLower(f.Reason), "locked by") {
-		// KBA 3577788 (sap-sales-cloud.md §1): somebody has the object open; it passes.
-		locked := *f
-		locked.Class = fault.NotYet
-		return &locked
-	}
-	return err
-}

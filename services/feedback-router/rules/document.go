@@ -21,6 +21,15 @@ func positionOf(t *token.Token) position {
 	return position{max(t.Position.Line, 1), max(t.Position.Column, 1)}
 }
 
+// linesOf cuts a file into its lines, as locate wants them.
+func linesOf(source string) [][]rune {
+	var lines [][]rune
+	for line := range strings.SplitSeq(source, "\n") {
+		lines = append(lines, []rune(line))
+	}
+	return lines
+}
+
 // entry is one key of a mapping with its value.
 type entry struct {
 	key   string
@@ -89,8 +98,8 @@ type cursor struct {
 }
 
 // locate gives the position of the character of text, the scalar n, that has the given index.
-func locate(source string, n ast.Node, text string, index int) position {
-	c := cursorAt(source, n)
+func locate(lines [][]rune, n ast.Node, text string, index int) position {
+	c := cursorAt(lines, n)
 	for i, r := range []rune(text) {
 		width := c.find(r)
 		if i == index {
@@ -101,11 +110,8 @@ func locate(source string, n ast.Node, text string, index int) position {
 	return c.position
 }
 
-func cursorAt(source string, n ast.Node) *cursor {
-	c := &cursor{style: n.GetToken().Type, position: positionOf(n.GetToken())}
-	for line := range strings.SplitSeq(source, "\n") {
-		c.lines = append(c.lines, []rune(line))
-	}
+func cursorAt(lines [][]rune, n ast.Node) *cursor {
+	c := &cursor{lines: lines, style: n.GetToken().Type, position: positionOf(n.GetToken())}
 	switch c.style {
 	case token.SingleQuoteType, token.DoubleQuoteType:
 		c.column++

@@ -67,8 +67,8 @@ type expression struct {
 	kind    *cel.Type
 	// place is file:line:column.
 	place string
-	// fields are the paths of the variables that it reads: values.csat.
-	fields []string
+	// reads are the paths of the variables that it reads: values.csat.
+	reads []string
 	// nodes gives the path that a node of the expression reads.
 	nodes map[int64]string
 }
@@ -86,7 +86,7 @@ func (m misfit) Error() string {
 	if len(m.fields) == 0 {
 		return "the expression cannot be worked out"
 	}
-	return "the expression cannot be worked out with the kind of value in " + quoted(m.fields)
+	return "the expression cannot be worked out with the kind of value in " + listed(m.fields)
 }
 
 // run works the expression out. The error is a missing, a misfit, or the [fault.Fault] of an evaluation that was
@@ -105,7 +105,7 @@ func (e *expression) run(ctx context.Context, vars map[string]any) (ref.Val, err
 	case errors.As(err, &failed) && isMissing(failed):
 		return nil, missing{e.nodeName(failed.NodeID())}
 	default:
-		return nil, misfit{e.fields}
+		return nil, misfit{e.reads}
 	}
 }
 
@@ -162,7 +162,7 @@ func mistakesOf(source string, issues *cel.Issues) []mistake {
 func inOurWords(message string) string {
 	message, undeclared := strings.CutSuffix(message, " (in container '')")
 	if undeclared {
-		message += fmt.Sprintf(`; there are %s, and text needs quotes of its own: '"text"'`, quoted(variables))
+		message += fmt.Sprintf(`; there are %s, and text needs quotes of its own: '"text"'`, listed(variables))
 	}
 	return message
 }
@@ -186,7 +186,7 @@ func (c compiled) unknownContactFields() []mistake {
 		if key == "" || root.Kind() != ast.IdentKind || root.AsIdent() != "contact" || slices.Contains(contactFields, key) {
 			return
 		}
-		message := fmt.Sprintf("contact has no %q; it has %s", key, quoted(contactFields))
+		message := fmt.Sprintf("contact has no %q; it has %s", key, listed(contactFields))
 		mistakes = append(mistakes, mistake{c.start(root), message})
 	})
 	return mistakes
@@ -208,8 +208,8 @@ func (c compiled) plan(root ast.Expr, place string) (expression, error) {
 		if base, _ := step(x); base != nil {
 			inner[base.ID()] = true
 		}
-		if path != "" && !inner[x.ID()] && isVariable(path) && !slices.Contains(e.fields, path) {
-			e.fields = append(e.fields, path)
+		if path != "" && !inner[x.ID()] && isVariable(path) && !slices.Contains(e.reads, path) {
+			e.reads = append(e.reads, path)
 		}
 	})
 	return e, nil

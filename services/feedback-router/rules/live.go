@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -45,10 +44,11 @@ type Status struct {
 	LastError error
 }
 
-// Watch loads the rules file at path and keeps to its changes until ctx ends: every interval (0 is [DefaultInterval]) it
-// reads the file and, where the content is another, checks it. A file that does not check is logged and reported by
-// [Live.Status]; the rules in force stay. Content is what counts, so that the symbolic links of a Kubernetes ConfigMap
-// work like any file; who writes a file in place should rename a finished one over it instead, since half a file may check.
+// Watch loads the rules file at path and keeps to its changes until ctx ends: every interval (0 or less is
+// [DefaultInterval]) it reads the file and, where the content is another, checks it. A file that does not check is logged
+// and reported by [Live.Status]; the rules in force stay. Content is what counts, so that the symbolic links of a
+// Kubernetes ConfigMap work like any file. Who writes a file by hand should rename a finished one over the old, since half
+// a file may check.
 //
 // Without a path the embedded default is in force and nothing is watched. The error is that of reading the file, or the
 // [*Problems] of one that does not check.
@@ -60,7 +60,10 @@ func Watch(ctx context.Context, path string, interval time.Duration, log *slog.L
 	if err := l.Reload(); err != nil {
 		return nil, err
 	}
-	go l.follow(ctx, cmp.Or(interval, DefaultInterval))
+	if interval <= 0 {
+		interval = DefaultInterval
+	}
+	go l.follow(ctx, interval)
 	return l, nil
 }
 

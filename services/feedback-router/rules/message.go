@@ -40,8 +40,7 @@ type complaint struct{ field, reason string }
 // build makes the message for one answer. The error is a [*fault.Fault] that names the rule and every field at fault.
 func (m message) build(ctx context.Context, rule, response string, vars map[string]any) (proto.Message, error) {
 	built := m.new(response)
-	absent := map[string]string{}
-	var complaints []complaint
+	var complaints, absent []complaint
 	for _, f := range m.fields {
 		err := f.fill(ctx, built, vars)
 		switch {
@@ -49,9 +48,9 @@ func (m message) build(ctx context.Context, rule, response string, vars map[stri
 		case stopped(err) != nil:
 			return nil, explain(rule, f.path.String(), stopped(err))
 		case errors.As(err, new(missing)):
-			absent[f.path.String()] = err.Error() + " (" + f.place + ")"
+			absent = append(absent, f.complain(err))
 		default:
-			complaints = append(complaints, complaint{f.path.String(), err.Error() + " (" + f.place + ")"})
+			complaints = append(complaints, f.complain(err))
 		}
 	}
 	if len(complaints) == 0 {
@@ -71,7 +70,7 @@ func (m message) known(ctx context.Context) []complaint {
 	var open []string
 	for _, f := range m.fields {
 		path := f.path.String()
-		if len(f.expression.fields) > 0 {
+		if len(f.reads) > 0 {
 			open = append(open, path)
 		} else if err := f.fill(ctx, built, nil); err != nil {
 			open = append(open, path)
@@ -111,19 +110,25 @@ func breaches(m proto.Message) []complaint {
 }
 
 // because adds to each breach which value is missing, where that is why.
-func because(breaches []complaint, absent map[string]string) []complaint {
+func because(breaches []complaint, absent []complaint) []complaint {
 	for i, b := range breaches {
-		for path, why := range absent {
-			if under(path, b.field) {
-				breaches[i].reason += "; " + why
+		for _, a := range absent {
+			if under(a.field, b.field) {
+				breaches[i].reason += "; " + a.reason
 			}
 		}
 	}
 	return breaches
 }
 
-// under tells whether path is whole or a field of it.
-func under(path, whole string) bool { return path == whole || strings.HasPrefix(path, whole+".") }
+// under tells whether path is whole or a field of it; "" is the message.
+func under(path, whole string) bool {
+	return whole == "" || path == whole || strings.HasPrefix(path, whole+".")
+}
+
+func (f *field) complain(err error) complaint {
+	return complaint{f.path.String(), err.Error() + " (" + f.place + ")"}
+}
 
 func complain(rule string, complaints []complaint) *fault.Fault {
 	reasons := make([]string, len(complaints))
@@ -193,7 +198,7 @@ func (m message) find(path fieldPath, name string) (fieldPath, error) {
 	}
 	fd := m.descriptor(path).Fields().ByJSONName(name)
 	if fd == nil {
-		return nil, fmt.Errorf("the event has no field %q; there are %s", name, quoted(m.names(path)))
+		return nil, fmt.Errorf("the event has no field %q; there are %s", name, listed(m.names(path)))
 	}
 	return append(slices.Clone(path), fd), nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ var (
 type Problem struct {
 	// Line and Column are where it is, from 1. Columns count characters.
 	Line, Column int
-	// Rule is the name of the rule or, where it has none, its number from 1; 0 problems of the file itself have "".
+	// Rule is the name of the rule in quotes or, where it has none, its number from 1; "" for problems of the file itself.
 	Rule string
 	// Message says what is wrong, beginning with the key: when, with.subject.
 	Message string
@@ -79,7 +80,7 @@ func Parse(name string, source []byte) (*Set, error) {
 // reader reads a file and collects what is wrong with it.
 type reader struct {
 	file     string
-	source   string
+	lines    [][]rune
 	names    map[string]int // the line of each name
 	rule     string         // the rule being read, for problems
 	problems []Problem
@@ -99,14 +100,15 @@ func (p *reader) read(source []byte) *Set {
 		p.refuse(top, "the file is not UTF-8 text")
 		return nil
 	}
-	p.source = strings.ReplaceAll(strings.TrimPrefix(string(source), "\uFEFF"), "\r\n", "\n")
-	root, at, err := parseYAML(p.source)
+	text := strings.ReplaceAll(strings.TrimPrefix(string(source), "\uFEFF"), "\r\n", "\n")
+	p.lines = linesOf(text)
+	root, at, err := parseYAML(text)
 	if err != nil {
 		p.refuse(at, "the file is not YAML from here: %s; %s", err, quotesHint)
 		return nil
 	}
 	set := &Set{}
-	found := p.keys(root, top, "", map[string]func(entry){
+	found := p.keys(root, top, map[string]func(entry){
 		"rules": func(e entry) { set.rules = p.rules(e) },
 	})
 	if root == nil || len(p.problems) == 0 && !found["rules"] {
@@ -117,24 +119,17 @@ func (p *reader) read(source []byte) *Set {
 }
 
 // keys reads a mapping: known says what is done with each key. It gives the keys that were there.
-func (p *reader) keys(n ast.Node, at position, prefix string, known map[string]func(entry)) map[string]bool {
+func (p *reader) keys(n ast.Node, at position, known map[string]func(entry)) map[string]bool {
 	found := map[string]bool{}
 	list, ok := entries(n)
 	if !ok {
-		p.refuse(at, "%sthere must be keys with values here", prefix)
+		p.refuse(at, "there must be keys with values here")
 		return found
 	}
 	for _, e := range list {
 		read, ok := known[e.key]
 		if !ok {
-			names := slices.Sorted(func(yield func(string) bool) {
-				for name := range known {
-					if !yield(name) {
-						return
-					}
-				}
-			})
-			p.refuse(e.at, "%sunknown key %q; there are %s", prefix, e.key, quoted(names))
+			p.refuse(e.at, "unknown key %q; there are %s", e.key, listed(slices.Sorted(maps.Keys(known))))
 			continue
 		}
 		found[e.key] = true
@@ -167,7 +162,7 @@ func (p *reader) oneRule(n ast.Node, at position) rule {
 	var r rule
 	var with *entry
 	p.name(n, &r)
-	found := p.keys(n, at, "", map[string]func(entry){
+	found := p.keys(n, at, map[string]func(entry){
 		"name":    func(entry) {},
 		"surveys": func(e entry) { r.surveys = p.surveys(e) },
 		"when":    func(e entry) { r.when = p.when(e) },
@@ -270,8 +265,8 @@ func (p *reader) when(e entry) []condition {
 			continue
 		}
 		failed := "the condition is false"
-		if len(x.fields) > 0 {
-			failed = "the condition on " + quoted(x.fields) + " is false"
+		if len(x.reads) > 0 {
+			failed = "the condition on " + listed(x.reads) + " is false"
 		}
 		when = append(when, condition{x, failed})
 	}
@@ -284,7 +279,7 @@ func (p *reader) compile(e entry, key string) (c compiled, at func(int) position
 	if !ok {
 		return c, nil, false
 	}
-	at = func(offset int) position { return locate(p.source, e.value, text, offset) }
+	at = func(offset int) position { return locate(p.lines, e.value, text, offset) }
 	c, mistakes := compile(text)
 	for _, m := range mistakes {
 		p.refuse(at(m.offset), "%s: %s", key, m.message)
@@ -324,7 +319,7 @@ func (p *reader) with(subject string, with *entry, at position) message {
 func (p *reader) fields(m *message, e entry, path fieldPath, positions map[string]position) {
 	list, ok := entries(e.value)
 	if !ok {
-		p.refuse(e.at, "with%s: must have fields of its own, each with an expression: %s", dotted(path), quoted(m.names(path)))
+		p.refuse(e.at, "with%s: must have fields of its own, each with an expression: %s", dotted(path), listed(m.names(path)))
 		return
 	}
 	for _, item := range list {

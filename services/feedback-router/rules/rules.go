@@ -123,7 +123,7 @@ func (c *condition) evaluate(ctx context.Context, vars map[string]any) (string, 
 	case result == types.False:
 		return c.failed, nil
 	default: // values.consent, and the answer is text
-		return misfit{c.fields}.Error(), nil
+		return misfit{c.reads}.Error(), nil
 	}
 }
 
@@ -172,8 +172,8 @@ func plainValue(v *structpb.Value) any {
 	}
 }
 
-// quoted lists names for a sentence: a, b and c.
-func quoted(names []string) string {
+// listed gives names for a sentence: a, b and c.
+func listed(names []string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
 	}

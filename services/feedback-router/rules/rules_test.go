@@ -176,8 +176,8 @@ func TestFields(t *testing.T) {
 
 		{name: "a required value is missing", publish: "feedback.a", with: `{subject: values.gone}`,
 			field: "subject", err: `rule "a": must be at least 1 characters; values.gone is missing (t.yaml:5:21)`},
-		{name: "a whole recipient is missing", publish: "recognition.requested", with: `{recipient: {email: values.gone}}`,
-			field: "recipient", err: `rule "a": value is required; values.gone is missing (t.yaml:5:31)`},
+		{name: "a whole recipient is missing", publish: "recognition.requested", with: `{recipient: {email: values.gone, name: labels.gone}}`,
+			field: "recipient", err: `rule "a": value is required; values.gone is missing (t.yaml:5:31); labels.gone is missing (t.yaml:5:50)`},
 		{name: "true where text is wanted", publish: "feedback.a", with: `{subject: '"s"', accountId: values.flag}`,
 			field: "accountId", err: `rule "a": must be text, but the expression gives true or false (t.yaml:5:39)`},
 		{name: "text where a number is wanted", publish: "recognition.requested", with: `{recipient: {email: contact.email}, score: values.csat}`,

@@ -84,7 +84,7 @@ func start(h *service.Host, s *Settings) error {
 		}
 		return accepting.One(ctx, r, subjects.SurveyLinkRequested, requests[0])
 	})
-	h.Door.Handle(http.MethodGet, route+"/:requestId", httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	h.Door.Handle(http.MethodGet, route+"/{requestId}", httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		return l.look(ctx, r.Param("requestId"))
 	})
 	h.Handle(bus.Consumer{Handle: l.handle, Parallel: s.Parallel})

@@ -512,16 +512,16 @@ const file_closeloop_events_v1_feedback_proto_rawDesc = "" +
 	"\bowner_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18<R\aownerId\x12#\n" +
 	"\bpriority\x18\b \x01(\tB\a\xbaH\x04r\x02\x18\x01R\bpriority\x12\xe0\x01\n" +
 	"\x06due_at\x18\t \x01(\tB\xc8\x01\xbaH\xc4\x01\xba\x01\xc0\x01\n" +
-	"\x0edue_at.rfc3339\x122must be empty or a time as in 2026-07-24T09:30:00Z\x1azthis == '' || this.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$')R\x05dueAt\"\xcc\x02\n" +
+	"\x0edue_at.rfc3339\x122must be empty or a time as in 2026-07-24T09:30:00Z\x1azthis == '' || this.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$')R\x05dueAt\"\xe4\x02\n" +
 	"\x14RecognitionRequested\x12*\n" +
 	"\vresponse_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\n" +
 	"responseId\x12D\n" +
-	"\trecipient\x18\x02 \x01(\v2\x1e.closeloop.events.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12\x14\n" +
-	"\x05score\x18\x03 \x01(\x01R\x05score\x12\x1c\n" +
+	"\trecipient\x18\x02 \x01(\v2\x1e.closeloop.events.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12\x1d\n" +
+	"\x05score\x18\x03 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x05score\x12\x1c\n" +
 	"\x04note\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\x04note\x12\"\n" +
-	"\aprogram\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\aprogram\x12j\n" +
-	"\x06amount\x18\x06 \x01(\x01BR\xbaHO\xba\x01A\n" +
-	"\famount.whole\x12\x16must be a whole number\x1a\x19this == double(int(this))\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00R\x06amount\"\xc1\x01\n" +
+	"\aprogram\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\aprogram\x12y\n" +
+	"\x06amount\x18\x06 \x01(\x01Ba\xbaH^\xba\x01P\n" +
+	"\famount.whole\x12\x16must be a whole number\x1a(this < 1e15 && this == double(int(this))\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00R\x06amount\"\xc1\x01\n" +
 	"\tRecipient\x12(\n" +
 	"\vemployee_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\n" +
 	"employeeId\x12l\n" +

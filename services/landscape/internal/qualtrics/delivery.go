@@ -5,12 +5,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -64,105 +61,58 @@ func (s *Simulator) enqueue(d Delivery, wait time.Duration) {
 	d.CreatedAt = time.Now().UTC() // the real time: a test's clock must not hold deliveries up
 	d.DueAt = d.CreatedAt.Add(wait)
 	s.settle(d)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 // settle writes how a delivery stands.
 func (s *Simulator) settle(d Delivery) {
 	must(s.books.deliveries.Put(d.ID, d))
 	if d.State == Pending {
-		s.index.pending[d.ID] = d
+		s.outbox.Put(d.ID, d.DueAt)
 	} else {
-		delete(s.index.pending, d.ID)
+		s.outbox.Drop(d.ID)
 	}
 }
 
 // Run sends events and tasks until ctx ends. What is not delivered by then is sent by the next Run, after a restart too.
 func (s *Simulator) Run(ctx context.Context) error {
-	var sent sync.WaitGroup
-	defer sent.Wait()
-	slots := make(chan struct{}, atOnce)
-	for {
-		due, wait := s.due()
-		for _, d := range due {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				s.release(d)
-				continue
-			}
-			sent.Go(func() {
-				defer func() { <-slots }()
-				s.deliver(ctx, d)
-			})
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-s.wake:
-			timer.Stop()
-		case <-timer.C:
-		}
-	}
-}
-
-// due takes the deliveries whose time has come, and tells how long it is until the next.
-func (s *Simulator) due() (due []Delivery, wait time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now, wait := time.Now(), time.Minute
-	for _, d := range slices.SortedFunc(maps.Values(s.index.pending), byDueTime) {
-		if s.index.sending[d.ID] {
-			continue
-		}
-		if left := d.DueAt.Sub(now); left > 0 {
-			return due, min(wait, left)
-		}
-		s.index.sending[d.ID] = true
-		due = append(due, d)
-	}
-	return due, wait
-}
-
-func byDueTime(a, b Delivery) int { return a.DueAt.Compare(b.DueAt) }
-
-func (s *Simulator) release(d Delivery) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.index.sending, d.ID)
+	s.outbox.Run(ctx, atOnce, s.deliver)
+	return nil
 }
 
 // deliver makes one attempt and books its outcome. An attempt that the end of Run cuts off does not count.
-func (s *Simulator) deliver(ctx context.Context, d Delivery) {
+func (s *Simulator) deliver(ctx context.Context, id string) {
+	d, _ := s.books.deliveries.Get(id)
 	status := s.send(ctx, d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.index.sending, d.ID)
-	if _, still := s.index.pending[d.ID]; !still || ctx.Err() != nil {
-		return
+	if now, _ := s.books.deliveries.Get(id); now.State != Pending {
+		return // its subscription was deleted meanwhile
 	}
+	if ctx.Err() == nil || success(status) {
+		d = s.outcome(d, status)
+	}
+	s.settle(d)
+}
+
+func success(status int) bool { return status >= 200 && status <= 299 }
+
+// outcome is how a delivery stands after an attempt.
+func (s *Simulator) outcome(d Delivery, status int) Delivery {
 	d.Attempts++
 	d.LastStatus = status
-	if status >= 200 && status <= 299 {
+	if success(status) {
 		d.State = Delivered
 		s.countSuccess(d)
-	} else if wait, again := s.retry(d); again {
-		d.DueAt = time.Now().UTC().Add(wait)
-	} else {
+		return d
+	}
+	wait, again := s.retry(d)
+	d.DueAt = time.Now().UTC().Add(wait)
+	if !again {
 		d.State = GivenUp
 		s.log.Warn("qualtrics simulator: a delivery was given up", slog.String("kind", d.Kind),
 			slog.String("name", d.Name), slog.Int("attempts", d.Attempts), slog.Int("status", status))
 	}
-	s.settle(d)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	return d
 }
 
 func (s *Simulator) countSuccess(d Delivery) {

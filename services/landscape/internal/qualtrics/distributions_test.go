@@ -328,3 +328,24 @@ func TestDeletedThingsBreakTheLinksAlreadyMailed(t *testing.T) {
 		})
 	}
 }
+
+func TestDistributionToAListAddressesAllItsMembers(t *testing.T) {
+	b := start(t, nil)
+	contacts, _ := b.people(3)
+	b.call("DELETE", list+"/contacts/"+contacts[1], "").want(200)
+	id := b.call("POST", "/distributions", `{"action":"CreateDistribution","surveyId":"SV_cart","linkType":"Individual",
+		"mailingListId":"CG_simulated"}`).want(200).text("result", "id")
+	links, _ := b.links(id, "SV_cart")
+	if len(links) != 2 || links[0]["contactId"] != contacts[0] || links[1]["contactId"] != contacts[2] {
+		t.Errorf("got %v", links)
+	}
+	first := fmt.Sprint(links[0]["link"])
+	b.visit(first)
+	b.submit(first, "QID1", "3", "QID2", "2")
+	b.visit(fmt.Sprint(links[1]["link"]))
+	a := b.call("GET", "/distributions/"+id+"?surveyId=SV_cart", "").want(200)
+	check(t, "started and finished", []any{a.at("result", "stats", "started"), a.at("result", "stats", "finished")}, []int{2, 1})
+	history := b.call("GET", "/distributions/"+id+"/history", "").want(200)
+	check(t, "history", []any{history.at("result", "elements", 0, "status"), history.at("result", "elements", 1, "status")},
+		[]string{"SurveyFinished", "SurveyStarted"})
+}

@@ -258,11 +258,10 @@ func deleteSubscription(c *call) (any, error) {
 		return nil, err
 	}
 	must(c.books.subscriptions.Delete(sub.ID))
-	for _, d := range c.index.pending {
-		if d.SubscriptionID == sub.ID {
-			d.State = GivenUp
-			c.settle(d)
-		}
+	underway := func(d Delivery) bool { return d.State == Pending && d.SubscriptionID == sub.ID }
+	for _, d := range c.books.deliveries.Find(underway) {
+		d.State = GivenUp
+		c.settle(d)
 	}
 	return nil, nil
 }

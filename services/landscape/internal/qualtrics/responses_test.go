@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/closeloop/closeloop/services/landscape/internal/qualtrics"
+	"github.com/closeloop/closeloop/services/landscape/internal/store"
 )
 
 // response reads the latest response by the API, when it is ready.
@@ -242,5 +243,44 @@ func TestBooksSurviveARestart(t *testing.T) {
 	check(t, "transactions", len(b.call("GET", directory+"/contacts/"+again+"/transactions", "").elements()), 2)
 	if n := b.sim.Books().Count("GET /distributions/{e}/links"); n != 2 {
 		t.Errorf("counted %d readings of links", n)
+	}
+}
+
+func TestAnswerStoredBeforeACrashIsAnnouncedAfterIt(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) {
+		s.Webhooks = []qualtrics.Webhook{{Topics: completed("SV_cart"), URL: "http://x.invalid/"}}
+	})
+	link, _ := b.invite("SV_cart", nil)
+	before := b.sim.Books().Links[0]
+	b.submit(link, "QID1", "1", "QID2", "1")
+	response := b.sim.Books().Responses[0]
+	b.close()
+
+	// The books as they are when the process ends right after the answer was stored.
+	st, err := store.Open(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Announced = false
+	putRow(t, st, "qualtrics.responses", response.ID, response)
+	putRow(t, st, "qualtrics.links", before.ID, before)
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.open()
+	check(t, "events", len(b.deliveries("event")), 2) // the one before the crash is still there
+	if status, _ := b.visit(link); status != 410 {
+		t.Errorf("the link can be used again: %d", status)
+	}
+}
+
+func putRow[T any](t *testing.T, st *store.Store, table, key string, row T) {
+	t.Helper()
+	rows, err := store.NewTable[T](st, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rows.Put(key, row); err != nil {
+		t.Fatal(err)
 	}
 }

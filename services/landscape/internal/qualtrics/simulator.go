@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/closeloop/closeloop/services/landscape/internal/agenda"
 	"github.com/closeloop/closeloop/services/landscape/internal/store"
 )
 
@@ -23,7 +24,7 @@ import (
 type Simulator struct {
 	settings Settings
 	log      *slog.Logger
-	wake     chan struct{} // there is something new to deliver
+	outbox   *agenda.Agenda // of deliveries
 
 	mu    sync.Mutex
 	books books
@@ -52,8 +53,6 @@ type index struct {
 	members      map[string][]string // list to contacts, in the order in which they joined
 	transactions map[string][]string // contact to its transactions
 	links        map[string][]string // distribution to its links
-	pending      map[string]Delivery // deliveries still to be sent
-	sending      map[string]bool     // of these, the ones on their way
 }
 
 // New opens the simulator's books in st. It fails on settings that make no sense and on unreadable books.
@@ -61,7 +60,7 @@ func New(st *store.Store, settings Settings, log *slog.Logger) (*Simulator, erro
 	if err := settings.check(); err != nil {
 		return nil, fmt.Errorf("qualtrics simulator: %w", err)
 	}
-	s := &Simulator{settings: settings, log: log, wake: make(chan struct{}, 1)}
+	s := &Simulator{settings: settings, log: log, outbox: agenda.New()}
 	if err := s.open(st); err != nil {
 		return nil, fmt.Errorf("qualtrics simulator: %w", err)
 	}
@@ -104,7 +103,6 @@ func (s *Simulator) reindex() {
 	s.index = index{
 		byLookup: map[string]string{}, byIdentity: map[string]string{}, members: map[string][]string{},
 		transactions: map[string][]string{}, links: map[string][]string{},
-		pending: map[string]Delivery{}, sending: map[string]bool{},
 	}
 	for _, contact := range s.books.contacts.All() {
 		s.indexContact(contact)
@@ -117,7 +115,7 @@ func (s *Simulator) reindex() {
 	}
 	for _, d := range s.books.deliveries.All() {
 		if d.State == Pending {
-			s.index.pending[d.ID] = d
+			s.outbox.Put(d.ID, d.DueAt)
 		}
 	}
 }

@@ -1,0 +1,40 @@
+// Package browsertest gives tests a browser without a window, to see a page as a person does. It is a module of its
+// own, so that the browser's protocol stays out of everybody's go.mod.
+package browsertest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/closeloop/closeloop/pkg/needs"
+)
+
+// limit ends what waits for something that never appears on the page, before the whole test run does.
+const limit = time.Minute
+
+// New starts a browser with an empty profile and gives the context of its first tab, for [chromedp.Run]. The context
+// ends after a minute, the browser with the test. Where no Chromium or Chrome can be started the test skips with the
+// reason, or fails when CLOSELOOP_REQUIRE names browser.
+func New(t testing.TB) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.DisableGPU,
+		// Root, as which containers and CI run, has no sandbox; only pages of our own are opened.
+		chromedp.NoSandbox,
+		// Besides background networking, which the defaults switch off already: nothing leaves this machine.
+		chromedp.Flag("disable-component-update", true),
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Run(ctx); err != nil {
+		needs.Missing(t, "browser", err.Error())
+	}
+	return ctx
+}
