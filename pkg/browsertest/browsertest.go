@@ -15,7 +15,7 @@ import (
 // limit ends what waits for something that never appears on the page, before the whole test run does.
 const limit = time.Minute
 
-// New starts a browser with an empty profile and gives the context of its first tab, for [chromedp.Run]. The context
+// New starts a browser with an empty profile and gives the context of its first tab, for [chromedp.Do] and [chromedp.Run]. The context
 // ends after a minute, the browser with the test. Where no Chromium or Chrome can be started the test skips with the
 // reason, or fails when CLOSELOOP_REQUIRE names browser.
 func New(t testing.TB) context.Context {
@@ -33,7 +33,7 @@ func New(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	if err := chromedp.Run(ctx); err != nil {
+	if err := chromedp.Do(ctx); err != nil {
 		needs.Missing(t, "browser", err.Error())
 	}
 	return ctx

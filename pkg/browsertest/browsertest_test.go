@@ -25,14 +25,17 @@ func TestAPersonAnswersAForm(t *testing.T) {
 	}))
 	t.Cleanup(page.Close)
 
-	var title, thanks string
-	err := chromedp.Run(ctx,
-		chromedp.Navigate(page.URL),
-		chromedp.Title(&title),
-		chromedp.SendKeys("#answer", "5"),
-		chromedp.Click("#send"),
-		chromedp.Text("#thanks", &thanks),
-	)
+	if err := chromedp.Do(ctx, chromedp.Navigate(page.URL)); err != nil {
+		t.Fatal(err)
+	}
+	title, err := chromedp.Run(ctx, chromedp.Title())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := chromedp.Do(ctx, chromedp.SendKeys(chromedp.CSS("#answer"), "5"), chromedp.Click(chromedp.CSS("#send"))); err != nil {
+		t.Fatal(err)
+	}
+	thanks, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("#thanks")))
 	if err != nil {
 		t.Fatal(err)
 	}

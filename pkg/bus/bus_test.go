@@ -172,6 +172,29 @@ func TestTwoFailingEventsDoNotReplaceEachOther(t *testing.T) {
 	bustest.Eventually(t, "all came back", func() bool { mu.Lock(); defer mu.Unlock(); return done == 20 })
 }
 
+func TestTwoServicesHoldAndDeadLetterTheSameEventEachForItself(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	var tried [2]atomic.Int32
+	for i, name := range []string{topology.SAPInteractionWriter, topology.FeedbackRouter} {
+		consume(t, broker.Bus(name), bus.Consumer{Handle: func(context.Context, event.Event) error {
+			if tried[i].Add(1) == 1 {
+				return fault.New(fault.Transient, "not today")
+			}
+			return fault.New(fault.Refused, "never")
+		}})
+	}
+	broker.Publish(subjects.SurveyResponseReceived, `{"surveyId":"SV_1","responseId":"R_1"}`)
+	bustest.Eventually(t, "a dead letter of each", func() bool {
+		return len(broker.Messages(topology.DeadLetters, topology.DeadLetterSubject(topology.SAPInteractionWriter))) == 1 &&
+			len(broker.Messages(topology.DeadLetters, topology.DeadLetterSubject(topology.FeedbackRouter))) == 1
+	})
+	for i := range tried {
+		if n := tried[i].Load(); n != 2 {
+			t.Errorf("service %d tried %d times, want 2", i, n)
+		}
+	}
+}
+
 func TestRefusedEventIsDeadAtOnceInTheVendorsWords(t *testing.T) {
 	broker := bustest.Start(t, topology.Settings{})
 	var calls atomic.Int32

@@ -180,11 +180,16 @@ func (c *Consuming) hold(ctx context.Context, d *delivery, delay time.Duration, 
 	m.Header.Set("Nats-Schedule", "@at "+due.UTC().Format(time.RFC3339Nano))
 	m.Header.Set("Nats-Schedule-Target", topology.DueSubject(c.bus.service))
 	// Of the message in hand, not of event and attempt: a hold that counts no attempt must not repeat its id.
-	m.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s:%d", d.meta.Stream, d.meta.Sequence.Stream))
+	m.Header.Set(nats.MsgIdHdr, c.inHand(d))
 	if _, err := c.bus.store(ctx, m); err != nil {
 		return fmt.Errorf("holding the event: %w", err)
 	}
 	return c.ack(ctx, d)
+}
+
+// inHand names the message in hand among those of all services: two may hold the same event at the same time.
+func (c *Consuming) inHand(d *delivery) string {
+	return fmt.Sprintf("%s:%s:%d", c.bus.service, d.meta.Stream, d.meta.Sequence.Stream)
 }
 
 // holdToken names an event in a subject, where dots and spaces have a meaning.
@@ -204,7 +209,7 @@ func (c *Consuming) deadLetter(ctx context.Context, d *delivery, class fault.Cla
 	if f.Field != "" {
 		m.Header.Set(HeaderField, headerSafe(f.Field))
 	}
-	m.Header.Set(nats.MsgIdHdr, fmt.Sprintf("dead:%s:%d", d.meta.Stream, d.meta.Sequence.Stream))
+	m.Header.Set(nats.MsgIdHdr, "dead:"+c.inHand(d))
 	if _, err := c.bus.store(ctx, m); err != nil {
 		return fmt.Errorf("storing the dead letter: %w", err)
 	}

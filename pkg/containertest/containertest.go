@@ -37,11 +37,18 @@ func Require(t testing.TB) {
 	connect(t)
 }
 
+// settings of testcontainers, which it reads from the environment once for a process.
+var settings = map[string]string{
+	"TESTCONTAINERS_RYUK_DISABLED": "true",      // the reaper is an image to be pulled; containers here end with their test
+	"TESTCONTAINERS_HOST_OVERRIDE": "127.0.0.1", // where ports are published below; it guesses otherwise inside a container
+}
+
 func connect(t testing.TB) *testcontainers.DockerClient {
 	t.Helper()
-	// Testcontainers' reaper is an image to be pulled; containers here end with their test.
-	if err := os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true"); err != nil {
-		t.Fatal(err)
+	for name, value := range settings {
+		if err := os.Setenv(name, value); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), answerLimit)
 	defer cancel()
@@ -132,7 +139,7 @@ func imageContext(t testing.TB) string {
 	dir := t.TempDir()
 	_, here, _, _ := runtime.Caller(0)
 	// In this module's folder, since its go.mod has the server's version and go.sum all that it is made from.
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Dir(here), "-trimpath",
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Dir(here),
 		"-o", filepath.Join(dir, "nats-server"), "github.com/nats-io/nats-server/v2")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if out, err := build.CombinedOutput(); err != nil {

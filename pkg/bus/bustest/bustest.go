@@ -3,6 +3,8 @@ package bustest
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -38,14 +40,45 @@ func Start(t testing.TB, s topology.Settings) *Broker {
 func Bare(t testing.TB) *Broker {
 	t.Helper()
 	b := &Broker{t: t, dir: t.TempDir()}
-	b.start(-1)
+	b.start(embedded.Options{Port: -1})
 	t.Cleanup(func() { b.Stop() })
 	return b
 }
 
-func (b *Broker) start(port int) {
+// StartCluster starts three servers with the topology applied; the Broker is the first of them.
+func StartCluster(t testing.TB, s topology.Settings) *Broker {
+	t.Helper()
+	peers := []int{freePort(t), freePort(t), freePort(t)}
+	var first *Broker
+	for i, port := range peers {
+		b := &Broker{t: t, dir: t.TempDir()}
+		b.start(embedded.Options{Port: -1, Cluster: &embedded.Cluster{Server: fmt.Sprintf("n%d", i), Port: port, Peers: peers}})
+		t.Cleanup(func() { b.Stop() })
+		if first == nil {
+			first = b
+		}
+	}
+	if err := topology.Of(s).Apply(t.Context(), first.JS, logging.Discard()); err != nil {
+		t.Fatal(err)
+	}
+	return first
+}
+
+// freePort gives a port that nobody has at this moment.
+func freePort(t testing.TB) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+func (b *Broker) start(o embedded.Options) {
 	b.t.Helper()
-	server, err := embedded.Start(embedded.Options{Dir: b.dir, Port: port})
+	o.Dir = b.dir
+	server, err := embedded.Start(o)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,18 @@ type Options struct {
 	Port int
 	// Config is a nats-server configuration file that replaces all of the above but Dir. Optional; for tests of rights.
 	Config string
-	Log    *slog.Logger
+	// Cluster makes the server one of several; see [Cluster].
+	Cluster *Cluster
+	Log     *slog.Logger
+}
+
+// Cluster is a server's place among others.
+type Cluster struct {
+	// Server is its name, unique in the cluster.
+	Server string
+	// Port on which it meets the others, and the ports of all.
+	Port  int
+	Peers []int
 }
 
 // Server is a running nats-server.
@@ -78,6 +90,13 @@ func (o Options) options() (*server.Options, error) {
 	}
 	options.JetStream, options.StoreDir, options.SyncInterval = true, o.Dir, syncInterval
 	options.NoSigs = true // signals belong to the process that embeds it
+	if c := o.Cluster; c != nil {
+		options.ServerName = c.Server
+		options.Cluster = server.ClusterOpts{Name: "closeloop", Host: options.Host, Port: c.Port}
+		for _, port := range c.Peers {
+			options.Routes = append(options.Routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort(options.Host, strconv.Itoa(port))})
+		}
+	}
 	return options, nil
 }
 

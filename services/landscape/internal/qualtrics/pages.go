@@ -96,10 +96,11 @@ func (s *Simulator) submitPage(r *http.Request) page {
 	given, typed, wrong := answers{}, map[string]string{}, map[string]string{}
 	for _, q := range in.survey.Questions {
 		typed[q.ID] = r.PostForm.Get(q.ID)
-		a, err := q.read(typed[q.ID])
-		if err != nil {
-			wrong[q.ID] = err.Error()
-		} else if a.words != "" {
+		a, complaint := q.read(typed[q.ID])
+		switch {
+		case complaint != "":
+			wrong[q.ID] = complaint
+		case a.words != "":
 			given[q.ID] = a
 		}
 	}

@@ -158,30 +158,30 @@ type answer struct {
 	words string // as a person reads it
 }
 
-// read takes the answer that a form field holds; the error is for the person who answers.
-func (q Question) read(given string) (answer, error) {
+// read takes the answer that a form field holds, or tells the person who answers what is wrong with it.
+func (q Question) read(given string) (a answer, wrong string) {
 	given = strings.TrimSpace(given)
 	if given == "" {
 		if q.Required {
-			return answer{}, fmt.Errorf("please answer this question")
+			return a, "Please answer this question."
 		}
-		return answer{}, nil
+		return a, ""
 	}
 	switch q.Kind {
 	case Text:
-		return answer{given, given}, nil
+		return answer{given, given}, ""
 	case Date:
 		if _, err := time.Parse(time.DateOnly, given); err != nil {
-			return answer{}, fmt.Errorf("please give a date as YYYY-MM-DD")
+			return a, "Please give a date as YYYY-MM-DD."
 		}
-		return answer{given, given}, nil
+		return answer{given, given}, ""
 	}
 	for i, o := range q.Options() {
 		if o.Value == given {
-			return answer{q.codes()[i], o.Label}, nil
+			return answer{q.codes()[i], o.Label}, ""
 		}
 	}
-	return answer{}, fmt.Errorf("please choose one of the answers shown")
+	return a, "Please choose one of the answers shown."
 }
 
 // pipe fills in piped text; what look does not know becomes empty. Nothing is escaped (qualtrics.md §3.11).

@@ -465,17 +465,16 @@ func TestLockedRecordIsRefusedOnDemand(t *testing.T) {
 func TestCallAboveTheLimitIsRefused(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	blocked := make(chan bool, 1)
-	blocked <- true
 	c, s := start(t, salescloud.Settings{MaxParallel: 1, Now: func() time.Time {
 		select {
-		case <-blocked: // the first call that asks for the time waits
+		case <-blocked: // one call waits for the time
 			close(arrived)
 			<-release
 		default:
 		}
 		return time.Date(2026, 7, 24, 9, 30, 0, 0, time.UTC)
 	}, NoCSRF: true, AcceptUnknownParties: true})
-	_ = s
+	blocked <- true
 	done := make(chan int)
 	go func() {
 		status, _, _ := c.call("POST", "TasksCollection", contractTask)
