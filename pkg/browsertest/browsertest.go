@@ -27,14 +27,16 @@ func New(t testing.TB) context.Context {
 		// Besides background networking, which the defaults switch off already: nothing leaves this machine.
 		chromedp.Flag("disable-component-update", true),
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	// The test's own context ends before its clean-up, in which the browser closes as a person closes it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx); err != nil {
-		needs.Missing(t, "browser", err.Error())
+		needs.Missing(t, "browser", "no Chromium or Chrome could be started: "+err.Error())
 	}
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx) }) // a browser that is gone already is as good
 	return ctx
 }

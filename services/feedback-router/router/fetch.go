@@ -49,7 +49,7 @@ func (r *router) fetch(ctx context.Context, e event.Event, m *eventsv1.SurveyRes
 		if err != nil {
 			return published{}, err
 		}
-		follows, err := event.After(e.InLoop(r.loopOf(response, received, m)), topology.FeedbackRouter, subjects.SurveyResponseReceived, received)
+		follows, err := event.After(e.InLoop(r.loopOf(response, received)), topology.FeedbackRouter, subjects.SurveyResponseReceived, received)
 		if err != nil {
 			return published{}, err
 		}
@@ -81,7 +81,7 @@ func (r *router) received(m *eventsv1.SurveyResponseNotified, response *qualtric
 	}
 	received := &eventsv1.SurveyResponseReceived{
 		SurveyId: m.GetSurveyId(), ResponseId: m.GetResponseId(), Values: values, Labels: labels,
-		RequestId: text(response.Values[r.settings.RequestIDField]),
+		RequestId: requestOf(text(response.Values[r.settings.RequestIDField]), m.GetContext()),
 		Contact: &eventsv1.ContactRef{
 			ExternalId: text(response.Values["externalDataReference"]), Email: text(response.Values["recipientEmail"]),
 		},
@@ -92,14 +92,20 @@ func (r *router) received(m *eventsv1.SurveyResponseNotified, response *qualtric
 	return received, nil
 }
 
-// loopOf finds the loop that an answer belongs to: what travelled with the transaction, else what Qualtrics' event
-// carried, else the loop that a request of that id began.
-func (r *router) loopOf(response *qualtrics.Response, received *eventsv1.SurveyResponseReceived, m *eventsv1.SurveyResponseNotified) string {
+// requestOf gives the request that an answer belongs to: what travelled with the transaction, else what the survey put
+// into ResponseEventContext (qualtrics.md §1.3, rule 9).
+func requestOf(value, context string) string {
+	if value != "" {
+		return value
+	}
+	return context
+}
+
+// loopOf finds the loop that an answer belongs to: the one that travelled with the transaction, else the one that a
+// request of that id began.
+func (r *router) loopOf(response *qualtrics.Response, received *eventsv1.SurveyResponseReceived) string {
 	if loop := text(response.Values[r.settings.LoopIDField]); loop != "" {
 		return loop
-	}
-	if m.GetContext() != "" {
-		return m.GetContext()
 	}
 	if id := received.GetRequestId(); id != "" {
 		return event.IDOf(subjects.SurveyLinkRequested, id)

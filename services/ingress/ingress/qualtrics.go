@@ -61,7 +61,7 @@ func (i *ingress) notified(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	if err != nil {
 		return nil, subscription.Renamed(err)
 	}
-	return i.stored(ctx, accept.Trace(e, r).InLoop(n.ResponseEventContext))
+	return i.stored(ctx, accept.Trace(e, r).InLoop(loopOf(n.ResponseEventContext)))
 }
 
 // received takes a response with its answers, from a web service task. Qualtrics repeats it for up to 24 hours, and the
@@ -75,7 +75,11 @@ func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	if err != nil {
 		return nil, err
 	}
-	e = accept.Trace(e, r).InLoop(loopOf(m))
+	loop := m.GetValues()["loopId"].GetStringValue() // travelled with the transaction
+	if loop == "" {
+		loop = loopOf(m.GetRequestId())
+	}
+	e = accept.Trace(e, r).InLoop(loop)
 	done, err := effect.Do(ctx, i.ledger, receivedKey(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
 		_, err := i.bus.Publish(ctx, e)
 		return published{EventID: e.ID}, err
@@ -109,14 +113,11 @@ func accepted(r accept.Receipt) *httpdoor.Response {
 	return &httpdoor.Response{Status: http.StatusAccepted, Body: r}
 }
 
-// loopOf finds the loop that a response belongs to: the one that travelled with the transaction, or the one that the
-// request began.
-func loopOf(m *eventsv1.SurveyResponseReceived) string {
-	if loop := m.GetValues()["loopId"].GetStringValue(); loop != "" {
-		return loop
+// loopOf gives the loop that a request began at a door. Surveys carry the request id in ResponseEventContext
+// (qualtrics.md §1.3, rule 9), so that even the notification is told to its loop.
+func loopOf(requestID string) string {
+	if requestID == "" {
+		return ""
 	}
-	if m.GetRequestId() != "" {
-		return event.IDOf(subjects.SurveyLinkRequested, m.GetRequestId())
-	}
-	return ""
+	return event.IDOf(subjects.SurveyLinkRequested, requestID)
 }
