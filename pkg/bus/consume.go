@@ -36,7 +36,6 @@ type Consuming struct {
 	bus      *Bus
 	consumer Consumer
 	gate     gate
-	ackWait  time.Duration
 
 	lanes []chan *delivery
 	work  sync.WaitGroup // lanes
@@ -171,9 +170,10 @@ func (c *Consuming) start(ctx context.Context, stream string) error {
 	if c.draining.Load() {
 		return context.Canceled
 	}
-	c.ackWait = durable.CachedInfo().Config.AckWait
+	// Three signs of life within the broker's patience.
+	alive := durable.CachedInfo().Config.AckWait / 3
 	// Prefetch is twice the parallel handlers: enough to never wait for the broker, little enough to hand back.
-	cc, err := durable.Consume(c.receive,
+	cc, err := durable.Consume(func(m jetstream.Msg) { c.receive(m, alive) },
 		jetstream.PullMaxMessages(2*c.consumer.Parallel),
 		jetstream.ConsumeErrHandler(c.onConsumeError(stream)))
 	if err != nil {
@@ -205,15 +205,15 @@ func (c *Consuming) onConsumeError(stream string) jetstream.ConsumeErrHandlerFun
 	}
 }
 
-// receive hands a message to the lane of its loop. It keeps the broker from giving it to another replica meanwhile.
-func (c *Consuming) receive(m jetstream.Msg) {
+// receive hands a message to the lane of its loop. Signs of life keep the broker from giving it to another replica.
+func (c *Consuming) receive(m jetstream.Msg, alive time.Duration) {
 	d, err := c.open(m)
 	if err != nil {
 		c.bus.log.Error("a message without JetStream metadata cannot be handled", "subject", m.Subject(), "error", err)
 		return
 	}
 	c.bus.metrics.inHand.Inc()
-	d.keep(c.ackWait / 3)
+	d.keep(alive)
 	c.lanes[laneOf(d.event.LoopID, len(c.lanes))] <- d
 }
 

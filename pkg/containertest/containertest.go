@@ -58,7 +58,7 @@ func connect(t testing.TB) *testcontainers.DockerClient {
 		_, err = docker.Ping(ctx, client.PingOptions{})
 	}
 	if err != nil {
-		needs.Missing(t, "docker", err.Error())
+		needs.Missing(t, "docker", "Docker does not answer: "+err.Error())
 	}
 	return docker
 }

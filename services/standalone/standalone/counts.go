@@ -58,9 +58,13 @@ func (c counts) wrong(want counts) error {
 	return fmt.Errorf("not as expected: %s", strings.Join(faults, ", "))
 }
 
+// Check holds the vendors' books against what a campaign of that many members must lead to. The error says what is
+// missing, or there twice.
+func Check(b landscape.Books, members int) error { return count(b).wrong(expectation(members)) }
+
 // expectation is what the traits of the simulated people lead to.
-func expectation(l *landscape.Landscape, members int) counts {
-	e := l.Expected(members)
+func expectation(members int) counts {
+	e := landscape.Expected(members)
 	return counts{
 		links: tally{count: e.Links}, interactions: tally{count: e.Interactions}, mails: tally{count: e.Mails},
 		answers: tally{count: e.Answers}, tasks: tally{count: e.Tasks}, recognitions: tally{count: e.Recognitions},

@@ -90,7 +90,11 @@ type childType struct {
 	entity *odatasim.EntityType
 }
 
+// child makes the type of a set below an interaction. What is created there can never be changed.
 func child(set, entity, key string, properties ...odatasim.Property) childType {
+	for i := range properties {
+		properties[i].CreateOnly = !properties[i].ReadOnly
+	}
 	own := odatasim.Property{Name: key, Type: odatasim.Guid, Key: true, ReadOnly: true}
 	parent := odatasim.Property{Name: keyField, Type: odatasim.Guid, CreateOnly: true}
 	return childType{set, &odatasim.EntityType{Name: entity, Properties: append([]odatasim.Property{own, parent}, properties...)}}

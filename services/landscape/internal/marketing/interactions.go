@@ -54,7 +54,8 @@ func (s *Simulator) interactionSet(entity *odatasim.EntityType) *odatasim.Set {
 // (sap-marketing-cloud.md §2.1).
 func (s *Simulator) deepInsertSet() *odatasim.Set {
 	return &odatasim.Set{
-		Name: "InteractionsDeepInsert",
+		Name:     "InteractionsDeepInsert",
+		Unlisted: true,
 		Type: &odatasim.EntityType{
 			Name:        "InteractionsDeepInsert",
 			Navigations: []odatasim.Navigation{{Name: "Interactions", Set: "Interactions"}},
@@ -253,9 +254,12 @@ func (s *Simulator) index(i interaction) {
 func (s *Simulator) updateInteraction(ctx context.Context, row odatasim.Row) error {
 	s.stamp(row)
 	return odatasim.Commit(ctx, func() error {
-		old, _ := s.interactions.Get(row.Values[keyField])
-		old.Row = row
-		return s.keep(old)
+		changed, err := s.interactions.Update(row.Values[keyField], func(i interaction, found bool) (interaction, bool) {
+			i.Row = odatasim.Row{Values: row.Values, Children: i.Row.Children}
+			return i, found
+		})
+		s.index(changed)
+		return err
 	})
 }
 

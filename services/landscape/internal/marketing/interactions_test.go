@@ -49,6 +49,15 @@ func TestPublishedWriteBackIsStored(t *testing.T) {
 	}
 }
 
+func TestMetadataDoesNotKnowTheDeepInsert(t *testing.T) {
+	c := connect(t, newSimulator(t, marketing.Settings{}))
+	for path, set := range map[string]string{"": `"Interactions"`, "$metadata": `EntitySet Name="Interactions"`} {
+		if got := c.want(200, "GET", path, ""); !strings.Contains(got, set) || strings.Contains(got, "InteractionsDeepInsert") {
+			t.Errorf("%q: %s", path, got)
+		}
+	}
+}
+
 func TestInteractionIsCreatedDirectly(t *testing.T) {
 	c := connect(t, newSimulator(t, marketing.Settings{}))
 	status, header, body := c.call("POST", "Interactions", linkInteraction)

@@ -116,9 +116,13 @@ func (x *exchange) nested(n Navigation, rows []Row) any {
 	return map[string]any{"results": list}
 }
 
+func (s *Service) listed() []*Set {
+	return slices.DeleteFunc(slices.Clone(s.Sets), func(set *Set) bool { return set.Unlisted })
+}
+
 func (s *Service) setNames() []string {
 	var names []string
-	for _, set := range s.Sets {
+	for _, set := range s.listed() {
 		names = append(names, set.Name)
 	}
 	return names
@@ -199,7 +203,7 @@ func (x *exchange) metadata() []byte {
 		`<edmx:DataServices m:DataServiceVersion="2.0"><Schema Namespace="` + x.Namespace + `" xmlns="http://schemas.microsoft.com/ado/2008/09/edm">`)
 	var associations, container strings.Builder
 	done := map[string]bool{}
-	for _, set := range x.Sets {
+	for _, set := range x.listed() {
 		fmt.Fprintf(&container, `<EntitySet Name="%s" EntityType="%s.%s" sap:creatable="%t" sap:updatable="%t" sap:deletable="%t" sap:requires-filter="%t"/>`,
 			set.Name, x.Namespace, set.Type.Name, set.Create != nil, set.Update != nil, set.Delete != nil, set.RequiresFilter)
 		if done[set.Type.Name] {

@@ -68,6 +68,8 @@ type Profile struct {
 type Set struct {
 	Name string
 	Type *EntityType
+	// Unlisted keeps the set out of the service document and the metadata.
+	Unlisted bool
 	// RequiresFilter refuses a list read without $filter.
 	RequiresFilter bool
 	// CreateStatus is the status of a create's answer: 201 (default), 200, or 204 without a body.

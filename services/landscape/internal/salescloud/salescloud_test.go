@@ -216,6 +216,23 @@ func TestTextIsAddedByObjectIDOrByNumber(t *testing.T) {
 	c.want(400, "POST", "TasksTextCollectionCollection", fmt.Sprintf(`{"TaskID":%q,"CreatedBy":"ME","Text":"read-only"}`, task["ID"]))
 }
 
+func TestTextIsChangedAndDeleted(t *testing.T) {
+	c, s := start(t, salescloud.Settings{})
+	c.create(contractTask)
+	before := s.Books().Tasks[0].Fields["ETag"]
+	key := fmt.Sprintf("TasksTextCollectionCollection('%s')", c.read("TasksTextCollectionCollection").D.Results[0]["ObjectID"])
+	c.want(204, "PATCH", key, `{"Text":"Changed"}`)
+	if got := s.Books().Tasks[0]; fmt.Sprint(got.Texts) != "[Changed]" || got.Fields["ETag"] == before {
+		t.Errorf("%+v", got)
+	}
+	c.want(400, "PATCH", key, `{"TaskID":"1"}`)
+	c.want(204, "DELETE", key, "")
+	c.want(404, "GET", key, "")
+	if got := s.Books().Tasks[0].Texts; len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestWritesThatTheFieldTableForbidsAreRefused(t *testing.T) {
 	c, s := start(t, salescloud.Settings{})
 	for _, field := range []string{

@@ -40,6 +40,8 @@ func (s *Simulator) childSet(c childType) *odatasim.Set {
 		Create: func(ctx context.Context, row odatasim.Row) (odatasim.Row, error) {
 			return s.createChild(ctx, c, row)
 		},
+		Update: func(ctx context.Context, row odatasim.Row) error { return s.updateChild(ctx, c, row) },
+		Delete: func(ctx context.Context, row odatasim.Row) error { return s.deleteChild(ctx, c, row) },
 	}
 }
 
@@ -132,7 +134,9 @@ func (s *Simulator) updateTask(ctx context.Context, row odatasim.Row) error {
 		return err
 	}
 	row.Values["LastChangeDateTime"] = row.Values[etagField]
-	return odatasim.Commit(ctx, func() error { return s.tasks.Put(row.Values["ObjectID"], row) })
+	return odatasim.Commit(ctx, func() error {
+		return s.change(row.Values["ObjectID"], func(task *odatasim.Row) { task.Values = row.Values })
+	})
 }
 
 func (s *Simulator) deleteTask(ctx context.Context, row odatasim.Row) error {
@@ -162,12 +166,62 @@ func (s *Simulator) createChild(ctx context.Context, c childType, row odatasim.R
 		return row, err
 	}
 	return row, odatasim.Commit(ctx, func() error {
-		_, err := s.tasks.Update(task.Values["ObjectID"], func(t odatasim.Row, found bool) (odatasim.Row, bool) {
-			t = t.Clone()
-			t.Children[c.navigation] = append(slices.Clone(t.Children[c.navigation]), row)
-			t.Values[etagField] = s.newETag(t.Values[etagField])
-			return t, found
-		})
-		return err
+		return s.changeChildren(task.Values["ObjectID"], c, func(list []odatasim.Row) []odatasim.Row { return append(list, row) })
 	})
+}
+
+func (s *Simulator) updateChild(ctx context.Context, c childType, row odatasim.Row) error {
+	if err := s.lockConflict(); err != nil {
+		return err
+	}
+	if err := s.describeCodes(row.Values, c.codes); err != nil {
+		return err
+	}
+	row.Values[etagField] = s.newETag(row.Values[etagField])
+	if c.navigation == textNavigation {
+		row.Values["UpdatedOn"], row.Values["LastUpdatedBy"] = row.Values[etagField], s.settings.Username
+	}
+	return odatasim.Commit(ctx, func() error {
+		return s.changeChildren(row.Values["ParentObjectID"], c, func(list []odatasim.Row) []odatasim.Row {
+			for i := range list {
+				if sameObject(list[i], row) {
+					list[i] = row
+				}
+			}
+			return list
+		})
+	})
+}
+
+func (s *Simulator) deleteChild(ctx context.Context, c childType, row odatasim.Row) error {
+	if err := s.lockConflict(); err != nil {
+		return err
+	}
+	return odatasim.Commit(ctx, func() error {
+		return s.changeChildren(row.Values["ParentObjectID"], c, func(list []odatasim.Row) []odatasim.Row {
+			return slices.DeleteFunc(list, func(other odatasim.Row) bool { return sameObject(other, row) })
+		})
+	})
+}
+
+func sameObject(a, b odatasim.Row) bool { return a.Values["ObjectID"] == b.Values["ObjectID"] }
+
+// changeChildren changes a copy of a task's children; the task counts as changed.
+func (s *Simulator) changeChildren(task string, c childType, f func([]odatasim.Row) []odatasim.Row) error {
+	return s.change(task, func(t *odatasim.Row) {
+		t.Children[c.navigation] = f(slices.Clone(t.Children[c.navigation]))
+		t.Values[etagField] = s.newETag(t.Values[etagField])
+	})
+}
+
+// change applies f to a copy of the task as it is at this moment. A task that is gone stays gone.
+func (s *Simulator) change(task string, f func(*odatasim.Row)) error {
+	_, err := s.tasks.Update(task, func(old odatasim.Row, found bool) (odatasim.Row, bool) {
+		changed := old.Clone()
+		if found {
+			f(&changed)
+		}
+		return changed, found
+	})
+	return err
 }
