@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event"
@@ -178,7 +179,17 @@ func transient(err error) error {
 	return &fault.Fault{Class: fault.Transient, Reason: err.Error(), Err: err}
 }
 
-// Emit publishes what follows from an event that is being handled; a failure makes the handler try again later.
+// Follow publishes what follows from an event that is being handled: same loop, same trace. A failure makes the handler
+// try again later; a repeat is stored once.
+func (b *Bus) Follow(ctx context.Context, cause event.Event, subject string, data proto.Message) error {
+	follows, err := event.After(cause, b.service, subject, data)
+	if err != nil {
+		return err
+	}
+	return b.Emit(ctx, follows)
+}
+
+// Emit is [Bus.Follow] with an event that is made already.
 func (b *Bus) Emit(ctx context.Context, e event.Event) error {
 	if _, err := b.Publish(ctx, e); err != nil {
 		if fault.Is(err, fault.Invalid) {

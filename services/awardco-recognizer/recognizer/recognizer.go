@@ -96,10 +96,6 @@ type recognizer struct {
 	awardco  *awardco.Client
 }
 
-func key(responseID string) effect.Key {
-	return effect.Key{Effect: "awardco.recognition", Business: responseID}
-}
-
 func (r *recognizer) handle(ctx context.Context, e event.Event) error {
 	m, ok := e.Data.(*eventsv1.RecognitionRequested)
 	if !ok {
@@ -109,7 +105,7 @@ func (r *recognizer) handle(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return err
 	}
-	done, err := effect.Do(ctx, r.ledger, key(m.GetResponseId()), e,
+	done, err := effect.Do(ctx, r.ledger, effect.Recognition(m.GetResponseId()), e,
 		func(ctx context.Context, run *effect.Run) (awardco.Submitted, error) {
 			return effect.Step(ctx, run, "recognition", effect.Write[awardco.Submitted]{
 				Send:  func(ctx context.Context) (awardco.Submitted, error) { return r.awardco.Submit(ctx, recognition) },
@@ -119,11 +115,7 @@ func (r *recognizer) handle(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return err
 	}
-	follows, err := event.After(e.InLoop(done.LoopID), topology.AwardcoRecognizer, subjects.RecognitionSubmitted, r.submitted(m, done.Result))
-	if err != nil {
-		return err
-	}
-	return r.bus.Emit(ctx, follows)
+	return r.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.RecognitionSubmitted, r.submitted(m, done.Result))
 }
 
 // find settles a lost answer: an award is hard to take back, so what cannot be found waits for a person.
@@ -189,6 +181,6 @@ func (r *recognizer) known(ctx context.Context, m proto.Message) (proto.Message,
 	if !ok {
 		return nil, false
 	}
-	result, ok := effect.Outcome[awardco.Submitted](ctx, r.ledger, key(wanted.GetResponseId()))
+	result, ok := effect.Outcome[awardco.Submitted](ctx, r.ledger, effect.Recognition(wanted.GetResponseId()))
 	return r.submitted(wanted, result), ok
 }

@@ -20,6 +20,8 @@ const (
 	textType = "10002"
 	// zone of all times that we send; every tenant has it.
 	zone = "UTC"
+	// maxSubject is the length of Subject in characters (sap-sales-cloud.md §2).
+	maxSubject = 765
 )
 
 // Task is what is to be made. Empty fields are left out of the call, since the vendor takes an empty id for a wrong
@@ -77,7 +79,7 @@ type textBody struct {
 // key of ours (sap-sales-cloud.md §3), so a lost answer is settled by [Client.Find].
 func (c *Client) Create(ctx context.Context, t Task) (Created, error) {
 	b := body{
-		Subject: t.Subject + " " + marker(t.Reference), Status: "1", PriorityCode: t.Priority,
+		Subject: subject(t), Status: "1", PriorityCode: t.Priority,
 		MainAccountPartyID: t.AccountID, MainContactPartyID: t.ContactID,
 		ProcessorPartyID: t.ProcessorID, MainEmployeeResponsiblePartyID: t.OwnerID,
 	}
@@ -100,11 +102,12 @@ func (c *Client) Create(ctx context.Context, t Task) (Created, error) {
 // Find looks for the task that carries the reference. It is found by what Subject ends with; an exact comparison would
 // depend on the text of whoever made it first.
 func (c *Client) Find(ctx context.Context, reference string) (Created, bool, error) {
-	if strings.ContainsAny(reference, "*") {
-		return Created{}, false, fault.At("responseId", "holds an asterisk, which SAP Sales Cloud takes for a wildcard")
+	literal, err := odata.QuoteExact(marker(reference))
+	if err != nil {
+		return Created{}, false, err
 	}
 	q := url.Values{
-		"$filter": {fmt.Sprintf("endswith(Subject,%s)", odata.Quote(marker(reference)))},
+		"$filter": {fmt.Sprintf("endswith(Subject,%s)", literal)},
 		"$select": {"ObjectID,ID"},
 		"$top":    {"1"},
 	}
@@ -116,6 +119,13 @@ func (c *Client) Find(ctx context.Context, reference string) (Created, bool, err
 		return Created{}, false, nil
 	}
 	return found[0], true, nil
+}
+
+// subject ends with the marker whatever its length, since that is what the task is found by.
+func subject(t Task) string {
+	end := " " + marker(t.Reference)
+	text := []rune(t.Subject)
+	return string(text[:min(len(text), maxSubject-len([]rune(end)))]) + end
 }
 
 func marker(reference string) string { return "[" + reference + "]" }

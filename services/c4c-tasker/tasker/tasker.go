@@ -61,7 +61,7 @@ func Define() service.Definition {
 		Doc: "Takes feedback.delivery_late (and what C4C_SUBJECTS in the topology adds), makes one task a response in SAP Sales Cloud " +
 			"and publishes task.created. POST /c4c/task takes the same from a Qualtrics survey flow.",
 		Settings: s,
-		Start:    func(ctx context.Context, h *service.Host) error { return start(h, s) },
+		Start:    func(_ context.Context, h *service.Host) error { return start(h, s) },
 	}
 }
 
@@ -93,6 +93,9 @@ func start(h *service.Host, s *Settings) error {
 		if err := httpdoor.Decode(r, m, fields["/c4c/task"]); err != nil {
 			return nil, err
 		}
+		if err := check(m); err != nil {
+			return nil, err
+		}
 		return accepting.One(ctx, r, subjects.FeedbackDeliveryLate, m)
 	})
 	h.Handle(bus.Consumer{Handle: t.handle, Parallel: s.Parallel})
@@ -112,6 +115,9 @@ func (t *tasker) handle(ctx context.Context, e event.Event) error {
 	if !ok {
 		return fault.New(fault.Invalid, "%s does not carry feedback, so no task can be made of it: check C4C_SUBJECTS", e.Type)
 	}
+	if err := check(feedback); err != nil {
+		return err
+	}
 	task := t.task(e, feedback)
 	done, err := effect.Do(ctx, t.ledger, key(e.Type, feedback.GetResponseId()), e,
 		func(ctx context.Context, run *effect.Run) (salescloud.Created, error) {
@@ -123,20 +129,28 @@ func (t *tasker) handle(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return err
 	}
-	created, err := event.After(e.InLoop(done.LoopID), topology.C4CTasker, subjects.TaskCreated, t.created(feedback, done.Result))
-	if err != nil {
-		return err
-	}
-	return t.bus.Emit(ctx, created)
+	return t.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.TaskCreated, t.created(feedback, done.Result))
 }
 
 // key of the effect: one task a response. A subject that is not about late deliveries is another matter and gets a
 // task of its own.
 func key(subject, responseID string) effect.Key {
+	matter := ""
 	if subject != subjects.FeedbackDeliveryLate {
-		responseID += "/" + strings.TrimPrefix(subject, subjects.FeedbackPrefix)
+		matter = strings.TrimPrefix(subject, subjects.FeedbackPrefix)
 	}
-	return effect.Key{Effect: "c4c.task", Business: responseID}
+	return effect.Task(responseID, matter)
+}
+
+// check refuses what the event's contract cannot rule out and SAP Sales Cloud cannot take.
+func check(f *eventsv1.FeedbackRaised) error {
+	if strings.Contains(f.GetResponseId(), "*") {
+		return fault.At("responseId", "holds an asterisk, which SAP Sales Cloud takes for a wildcard: the task could not be found again")
+	}
+	if _, err := time.Parse(time.RFC3339, f.GetDueAt()); f.GetDueAt() != "" && err != nil {
+		return fault.At("dueAt", "must be a time as in 2026-07-24T09:30:00Z")
+	}
+	return nil
 }
 
 func (t *tasker) task(e event.Event, f *eventsv1.FeedbackRaised) salescloud.Task {

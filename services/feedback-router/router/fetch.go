@@ -28,14 +28,9 @@ type router struct {
 	log       *slog.Logger
 }
 
-// receivedKey is shared with ingress: whoever brings a response first, one survey.response.received comes of it.
-func receivedKey(responseID string) effect.Key {
-	return effect.Key{Effect: "survey.response", Business: responseID}
-}
-
 // fetch reads the answer and publishes it. While Qualtrics says "not yet" the event comes back later.
 func (r *router) fetch(ctx context.Context, e event.Event, m *eventsv1.SurveyResponseNotified) error {
-	_, err := effect.Do(ctx, r.ledger, receivedKey(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
+	_, err := effect.Do(ctx, r.ledger, effect.Received(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
 		response, err := r.qualtrics.Response(ctx, m.GetSurveyId(), m.GetResponseId())
 		if err != nil {
 			return published{}, err
@@ -60,7 +55,7 @@ func (r *router) fetch(ctx context.Context, e event.Event, m *eventsv1.SurveyRes
 
 // noteReceived remembers a response that came with its answers, so that its notification is not fetched any more.
 func (r *router) noteReceived(ctx context.Context, e event.Event, m *eventsv1.SurveyResponseReceived) error {
-	_, err := effect.Do(ctx, r.ledger, receivedKey(m.GetResponseId()), e, func(context.Context, *effect.Run) (published, error) {
+	_, err := effect.Do(ctx, r.ledger, effect.Received(m.GetResponseId()), e, func(context.Context, *effect.Run) (published, error) {
 		return published{EventID: e.ID}, nil
 	})
 	if fault.Is(err, fault.Busy) {

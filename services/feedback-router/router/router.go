@@ -93,8 +93,7 @@ func (r *router) apply(ctx context.Context, e event.Event, m *eventsv1.SurveyRes
 
 // publish says what one rule says, unless it has said so before.
 func (r *router) publish(ctx context.Context, e event.Event, m *eventsv1.SurveyResponseReceived, o rules.Outcome) error {
-	key := effect.Key{Effect: "feedback.rule", Business: m.GetResponseId() + "/" + o.Rule}
-	_, err := effect.Do(ctx, r.ledger, key, e, func(ctx context.Context, _ *effect.Run) (published, error) {
+	_, err := effect.Do(ctx, r.ledger, effect.Rule(m.GetResponseId(), o.Rule), e, func(ctx context.Context, _ *effect.Run) (published, error) {
 		follows, err := event.After(e, topology.FeedbackRouter, o.Subject, o.Message)
 		if err != nil {
 			return published{}, err

@@ -9,7 +9,6 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
-	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/pkg/httpdoor/accept"
 	"github.com/closeloop/closeloop/pkg/service"
@@ -82,10 +81,4 @@ var _ accept.Publisher = (*bus.Bus)(nil)
 // published is what the ledger keeps about an event that was published once.
 type published struct {
 	EventID string `json:"eventId"`
-	LoopID  string `json:"loopId"`
-}
-
-// receivedKey is shared with feedback-router: whoever brings a response first, one survey.response.received comes of it.
-func receivedKey(responseID string) effect.Key {
-	return effect.Key{Effect: "survey.response", Business: responseID}
 }

@@ -80,7 +80,7 @@ func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 		loop = loopOf(m.GetRequestId())
 	}
 	e = accept.Trace(e, r).InLoop(loop)
-	done, err := effect.Do(ctx, i.ledger, receivedKey(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
+	done, err := effect.Do(ctx, i.ledger, effect.Received(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
 		_, err := i.bus.Publish(ctx, e)
 		return published{EventID: e.ID}, err
 	})

@@ -98,10 +98,6 @@ type linker struct {
 	qualtrics *qualtrics.Client
 }
 
-func key(requestID string) effect.Key {
-	return effect.Key{Effect: "qualtrics.link", Business: requestID}
-}
-
 // handle makes the link of one request.
 func (l *linker) handle(ctx context.Context, e event.Event) error {
 	m, ok := e.Data.(*eventsv1.SurveyLinkRequested)
@@ -112,18 +108,14 @@ func (l *linker) handle(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return err
 	}
-	done, err := effect.Do(ctx, l.ledger, key(m.GetRequestId()), e, func(ctx context.Context, run *effect.Run) (made, error) {
+	done, err := effect.Do(ctx, l.ledger, effect.Link(m.GetRequestId()), e, func(ctx context.Context, run *effect.Run) (made, error) {
 		return l.make(ctx, run, w)
 	})
 	if err != nil {
 		return err
 	}
 	subject, result := outcome(m, done.Result)
-	follows, err := event.After(e.InLoop(done.LoopID), topology.QualtricsLinker, subject, result)
-	if err != nil {
-		return err
-	}
-	return l.bus.Emit(ctx, follows)
+	return l.bus.Follow(ctx, e.InLoop(done.LoopID), subject, result)
 }
 
 // wanted fills in from the settings what the request leaves out.
@@ -168,7 +160,7 @@ func (l *linker) known(ctx context.Context, m proto.Message) (proto.Message, boo
 	if !ok {
 		return nil, false
 	}
-	result, ok := effect.Outcome[made](ctx, l.ledger, key(wanted.GetRequestId()))
+	result, ok := effect.Outcome[made](ctx, l.ledger, effect.Link(wanted.GetRequestId()))
 	if !ok {
 		return nil, false
 	}
@@ -187,7 +179,7 @@ type Status struct {
 // look tells what became of a request: 200 with the link or why there is none, 202 while it is being made, 404 when it
 // is not known (yet).
 func (l *linker) look(ctx context.Context, requestID string) (*httpdoor.Response, error) {
-	record, err := l.ledger.Look(ctx, key(requestID))
+	record, err := l.ledger.Look(ctx, effect.Link(requestID))
 	if errors.Is(err, effect.ErrNotFound) {
 		return nil, httpdoor.NotFound("no link was asked for under this requestId, or its turn has not come yet")
 	}

@@ -141,11 +141,7 @@ func (w *writer) handle(ctx context.Context, e event.Event) error {
 		return err
 	}
 	written.InteractionId = done.Result.ID
-	follows, err := event.After(e.InLoop(done.LoopID), topology.SAPInteractionWriter, subjects.InteractionWritten, written)
-	if err != nil {
-		return err
-	}
-	return w.bus.Emit(ctx, follows)
+	return w.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.InteractionWritten, written)
 }
 
 // interaction says what is to be written for an event, and what is to be said when it was.
@@ -248,7 +244,7 @@ func key(kind string, w *eventsv1.InteractionWritten) effect.Key {
 	if kind == marketing.SurveyResponse {
 		business = w.GetResponseId()
 	}
-	return effect.Key{Effect: "sap.interaction", Business: kind + "/" + business}
+	return effect.Interaction(kind, business)
 }
 
 // known gives the interaction of a link or an answer that has one.

@@ -1,0 +1,30 @@
+package effect
+
+// The effects of closeloop and what each is unique by: the only home of their names. The first part of a name, up to
+// the dot, is what the broker's permissions are bound to (pkg/bus/topology).
+
+// Link is the personal survey link of one request.
+func Link(requestID string) Key { return Key{"qualtrics.link", requestID} }
+
+// Interaction is one interaction of a kind (SURVEY_LINK_CREATED, SURVEY_RESPONSE) in SAP Marketing Cloud, by request or
+// response.
+func Interaction(kind, id string) Key { return Key{"sap.interaction", kind + "/" + id} }
+
+// Received is the publishing of one response's answers. ingress and feedback-router share it: whoever brings a
+// response first, one survey.response.received comes of it.
+func Received(responseID string) Key { return Key{"survey.response", responseID} }
+
+// Rule is what one rule publishes for one response.
+func Rule(responseID, rule string) Key { return Key{"feedback.rule", responseID + "/" + rule} }
+
+// Task is the task of one response in SAP Sales Cloud. matter tells apart what needs a task of its own; it is empty for
+// late deliveries.
+func Task(responseID, matter string) Key {
+	if matter != "" {
+		responseID += "/" + matter
+	}
+	return Key{"c4c.task", responseID}
+}
+
+// Recognition is the recognition of one response in Awardco.
+func Recognition(responseID string) Key { return Key{"awardco.recognition", responseID} }
