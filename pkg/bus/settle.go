@@ -77,14 +77,16 @@ func (c *Consuming) report(d *delivery, f *fault.Fault, outcome string, took, de
 	level := slog.LevelInfo
 	attrs := []any{
 		"type", d.subject, "loopId", d.event.LoopID, "eventId", d.event.ID,
-		"attempts", d.attempts, "outcome", outcome, "took", took.Round(time.Microsecond),
+		"attempts", d.attempts, "outcome", outcome, "took", took.Round(time.Microsecond).String(),
 	}
 	if f.Class != "" {
 		attrs = append(attrs, "class", f.Class, "reason", f.Error())
-		level = slog.LevelWarn
+		if f.Class != fault.NotYet && f.Class != fault.Busy { // nothing is wrong with waiting
+			level = slog.LevelWarn
+		}
 	}
 	if delay > 0 {
-		attrs = append(attrs, "next", delay.Round(time.Millisecond))
+		attrs = append(attrs, "next", delay.Round(time.Millisecond).String())
 	}
 	c.bus.log.Log(context.Background(), level, "event.handled", attrs...)
 	label := d.subject

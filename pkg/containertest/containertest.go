@@ -37,7 +37,7 @@ func Require(t testing.TB) {
 	connect(t)
 }
 
-// settings of testcontainers, which it reads from the environment once for a process.
+// settings of testcontainers, which it takes from the environment.
 var settings = map[string]string{
 	"TESTCONTAINERS_RYUK_DISABLED": "true",      // the reaper is an image to be pulled; containers here end with their test
 	"TESTCONTAINERS_HOST_OVERRIDE": "127.0.0.1", // where ports are published below; it guesses otherwise inside a container
@@ -46,9 +46,7 @@ var settings = map[string]string{
 func connect(t testing.TB) *testcontainers.DockerClient {
 	t.Helper()
 	for name, value := range settings {
-		if err := os.Setenv(name, value); err != nil {
-			t.Fatal(err)
-		}
+		t.Setenv(name, value)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), answerLimit)
 	defer cancel()
@@ -73,7 +71,7 @@ type Broker struct {
 }
 
 // NATS starts a broker without any stream and waits until it is healthy. It ends with the test. Without Docker the test
-// ends as [Require] says.
+// ends as [Require] says. A parallel test cannot have one, since it sets environment variables.
 func NATS(t testing.TB) *Broker {
 	t.Helper()
 	docker := connect(t)

@@ -98,6 +98,9 @@ type Bucket interface {
 // Lease is how long a run keeps a record without a change. Every call of a vendor must end sooner.
 const Lease = 20 * time.Second
 
+// busyWait is when to look again while another run holds the record: most end long before their lease.
+const busyWait = 2 * time.Second
+
 // Ledger is the effects of one service. It is safe for concurrent use, also by several replicas.
 type Ledger struct {
 	bucket Bucket
@@ -223,7 +226,7 @@ func (r *Run) takeOver(ctx context.Context) error {
 		return nil
 	}
 	if left := record.LeaseUntil.Sub(r.ledger.now()); left > 0 && record.Owner != "" {
-		return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: min(left, Lease)}
+		return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: min(left, busyWait)}
 	}
 	return r.write(ctx, func(record *Record) {
 		if record.State == Rejected {

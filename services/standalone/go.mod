@@ -12,6 +12,7 @@ require (
 	github.com/closeloop/closeloop/services/landscape v0.0.0
 	github.com/closeloop/closeloop/services/qualtrics-linker v0.0.0
 	github.com/closeloop/closeloop/services/sap-interaction-writer v0.0.0
+	golang.org/x/term v0.47.0
 )
 
 replace github.com/closeloop/closeloop/pkg => ../../pkg

@@ -2,11 +2,14 @@
 package awardco
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,7 +48,9 @@ type Client struct {
 }
 
 // New makes a client with the key of the header apikey (§2.1).
-func New(calls *outbound.Client, apiKey string) *Client { return &Client{outbound: calls, apiKey: apiKey} }
+func New(calls *outbound.Client, apiKey string) *Client {
+	return &Client{outbound: calls, apiKey: apiKey}
+}
 
 type request struct {
 	Recipients []string `json:"recipients"`
@@ -59,10 +64,10 @@ type request struct {
 }
 
 // Submit posts the recognition (POST /recognize, §3.1). Awardco has no idempotency key: a repeat recognises, and pays,
-// twice. A lost answer is [fault.Unknown]; [Client.Find] may settle it.
+// twice. A lost answer, and one that says neither yes nor no, is [fault.Unknown]; [Client.Find] may settle it.
 func (c *Client) Submit(ctx context.Context, r Recognition) (Submitted, error) {
 	body, err := json.Marshal(request{
-		Recipients: []string{r.Recipient}, Giver: r.Giver, Note: r.Note, TagNames: []string{tag(r.Reference)},
+		Recipients: []string{r.Recipient}, Giver: r.Giver, Note: r.Note, TagNames: []string{Tag(r.Reference)},
 		Amount: r.Amount, IsPublic: r.Public, Program: r.Program, Budget: r.Budget,
 	})
 	if err != nil {
@@ -80,16 +85,18 @@ func (c *Client) Submit(ctx context.Context, r Recognition) (Submitted, error) {
 		RecognitionID any    `json:"recognitionId"`
 		Message       string `json:"message"`
 	}
-	if err := json.Unmarshal(answer.Body, &result); err != nil {
-		return Submitted{}, fault.New(fault.Unknown, "the answer to the recognition is no JSON")
+	if err := answer.Decode(&result); err != nil {
+		return Submitted{}, err
 	}
-	if result.Success == nil || !*result.Success { // a refusal may come with status 200 (§9 trap 2)
-		return Submitted{}, &fault.Fault{
-			Class: fault.Refused, Vendor: "awardco",
-			Reason: outbound.Redact("not accepted: "+result.Message, r.Recipient, r.Giver, r.Note),
-		}
+	id := idText(result.RecognitionID)
+	switch {
+	case result.Success == nil && id == "": // neither a yes nor a no
+		return Submitted{}, answer.Malformed("it says neither success nor recognitionId")
+	case result.Success != nil && !*result.Success: // a refusal may come with status 200 (§9 trap 2)
+		message := outbound.Words(result.Message, 300, r.Recipient, r.Giver, r.Note)
+		return Submitted{}, answer.Fault(fault.Refused, "not accepted: %s", cmp.Or(message, "no reason given"))
 	}
-	return Submitted{ID: idText(result.RecognitionID)}, nil
+	return Submitted{ID: id}, nil
 }
 
 const (
@@ -108,12 +115,16 @@ func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, e
 		if err != nil {
 			return Submitted{}, false, err
 		}
-		items, err := feedItems(answer.Body)
-		if err != nil {
+		var content any
+		if err := answer.Decode(&content); err != nil {
 			return Submitted{}, false, err
 		}
+		items, isFeed := entries(content)
+		if !isFeed { // to take it for an empty feed could mean to recognise twice
+			return Submitted{}, false, answer.Malformed("there is no list in it")
+		}
 		for _, item := range items {
-			if holds(item, tag(reference)) {
+			if holds(item, Tag(reference)) {
 				return Submitted{ID: itemID(item)}, true, nil
 			}
 		}
@@ -131,8 +142,8 @@ func (c *Client) call(ctx context.Context, call outbound.Call) (*outbound.Answer
 	return c.outbound.Do(ctx, call)
 }
 
-// tag is our reference in Awardco. Whether tags must exist beforehand is not documented (§10, assumed: they need not).
-func tag(reference string) string { return "ref-" + reference }
+// Tag is our reference in Awardco. Whether tags must exist beforehand is not documented (§10, assumed: they need not).
+func Tag(reference string) string { return "ref-" + reference }
 
 // words takes the vendor's message out of an error's body (§8).
 func words(a outbound.Answer) (code, message string) {
@@ -145,42 +156,30 @@ func words(a outbound.Answer) (code, message string) {
 	return "", body.Message
 }
 
-// feedItems reads a page whose outer shape is not documented: an array, or an object with one array inside.
-func feedItems(body []byte) ([]any, error) {
-	var page any
-	if err := json.Unmarshal(body, &page); err != nil {
-		return nil, fault.New(fault.Transient, "awardco: the feed is no JSON")
-	}
+// entries gives what the lists of a page hold; its outer shape is not documented (§3.4). isFeed tells whether there is
+// any list.
+func entries(page any) (items []any, isFeed bool) {
 	switch page := page.(type) {
 	case []any:
-		return page, nil
+		return page, true
 	case map[string]any:
-		for _, v := range page {
-			if items, ok := v.([]any); ok {
-				return items, nil
-			}
+		for _, part := range page {
+			more, found := entries(part)
+			items, isFeed = append(items, more...), isFeed || found
 		}
 	}
-	return nil, nil
+	return items, isFeed
 }
 
-// holds tells whether any text in the item is exactly what is looked for.
-func holds(item any, wanted string) bool {
+// holds tells whether any text in the item is the tag, whatever its case and with or without the sign of a tag.
+func holds(item any, tag string) bool {
 	switch item := item.(type) {
 	case string:
-		return item == wanted
+		return strings.EqualFold(strings.TrimPrefix(strings.TrimSpace(item), "#"), tag)
 	case []any:
-		for _, v := range item {
-			if holds(v, wanted) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(item, func(v any) bool { return holds(v, tag) })
 	case map[string]any:
-		for _, v := range item {
-			if holds(v, wanted) {
-				return true
-			}
-		}
+		return slices.ContainsFunc(slices.Collect(maps.Values(item)), func(v any) bool { return holds(v, tag) })
 	}
 	return false
 }

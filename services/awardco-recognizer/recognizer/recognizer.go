@@ -107,10 +107,7 @@ func (r *recognizer) handle(ctx context.Context, e event.Event) error {
 	}
 	done, err := effect.Do(ctx, r.ledger, effect.Recognition(m.GetResponseId()), e,
 		func(ctx context.Context, run *effect.Run) (awardco.Submitted, error) {
-			return effect.Step(ctx, run, "recognition", effect.Write[awardco.Submitted]{
-				Send:  func(ctx context.Context) (awardco.Submitted, error) { return r.awardco.Submit(ctx, recognition) },
-				Probe: func(ctx context.Context) (awardco.Submitted, bool, error) { return r.find(ctx, recognition.Reference) },
-			})
+			return effect.Step(ctx, run, "recognition", r.submit(recognition))
 		})
 	if err != nil {
 		return err
@@ -118,14 +115,24 @@ func (r *recognizer) handle(ctx context.Context, e event.Event) error {
 	return r.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.RecognitionSubmitted, r.submitted(m, done.Result))
 }
 
-// find settles a lost answer: an award is hard to take back, so what cannot be found waits for a person.
-func (r *recognizer) find(ctx context.Context, reference string) (awardco.Submitted, bool, error) {
-	found, ok, err := r.awardco.Find(ctx, reference)
-	if err != nil || ok || r.settings.TrustFeed {
-		return found, ok, err
+// submit makes the recognition. An award is hard to take back: one whose answer was lost, and which the feed does not
+// show after a while either, waits for a person.
+func (r *recognizer) submit(recognition awardco.Recognition) effect.Write[awardco.Submitted] {
+	sought := false
+	return effect.Write[awardco.Submitted]{
+		Probe: func(ctx context.Context) (awardco.Submitted, bool, error) {
+			sought = true
+			return r.awardco.Find(ctx, recognition.Reference)
+		},
+		Send: func(ctx context.Context) (awardco.Submitted, error) {
+			if sought && !r.settings.TrustFeed {
+				return awardco.Submitted{}, fault.New(fault.Person,
+					"the answer to the recognition was lost and the feed does not show it: look for the tag %s in Awardco before replaying",
+					awardco.Tag(recognition.Reference))
+			}
+			return r.awardco.Submit(ctx, recognition)
+		},
 	}
-	return found, false, fault.New(fault.Person,
-		"the answer to the recognition was lost and the feed does not show it: look for the tag ref-%s in Awardco before replaying", reference)
 }
 
 func (r *recognizer) recognition(m *eventsv1.RecognitionRequested) (awardco.Recognition, error) {

@@ -58,13 +58,14 @@ func (c counts) wrong(want counts) error {
 	return fmt.Errorf("not as expected: %s", strings.Join(faults, ", "))
 }
 
-// Check holds the vendors' books against what a campaign of that many members must lead to. The error says what is
+// Check holds the vendors' books against what a campaign must lead to. The error says what is
 // missing, or there twice.
-func Check(b landscape.Books, members int) error { return count(b).wrong(expectation(members)) }
+func Check(b landscape.Books, want landscape.Expectation) error {
+	return count(b).wrong(expectation(want))
+}
 
 // expectation is what the traits of the simulated people lead to.
-func expectation(members int) counts {
-	e := landscape.Expected(members)
+func expectation(e landscape.Expectation) counts {
 	return counts{
 		links: tally{count: e.Links}, interactions: tally{count: e.Interactions}, mails: tally{count: e.Mails},
 		answers: tally{count: e.Answers}, tasks: tally{count: e.Tasks}, recognitions: tally{count: e.Recognitions},

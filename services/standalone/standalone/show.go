@@ -50,7 +50,7 @@ func (s *show) play(ctx context.Context, members int) error {
 		fmt.Fprintln(s.out, "Going on with the campaign of the last start.")
 	}
 	started := time.Now()
-	want := expectation(members)
+	want := expectation(s.vendors.Expected(members))
 	have, err := s.follow(ctx, want)
 	s.table(want, have, time.Since(started))
 	return err
