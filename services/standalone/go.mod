@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/closeloop/closeloop/pkg v0.0.0
+	github.com/closeloop/closeloop/pkg/browsertest v0.0.0
 	github.com/closeloop/closeloop/proto-events v0.0.0
 	github.com/closeloop/closeloop/services/awardco-recognizer v0.0.0
 	github.com/closeloop/closeloop/services/c4c-tasker v0.0.0
@@ -32,3 +33,5 @@ replace github.com/closeloop/closeloop/services/c4c-tasker => ../../services/c4c
 replace github.com/closeloop/closeloop/services/awardco-recognizer => ../../services/awardco-recognizer
 
 replace github.com/closeloop/closeloop/services/landscape => ../../services/landscape
+
+replace github.com/closeloop/closeloop/pkg/browsertest => ../../pkg/browsertest

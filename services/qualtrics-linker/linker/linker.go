@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -79,7 +78,11 @@ func start(h *service.Host, s *Settings) error {
 		if err != nil {
 			return nil, err
 		}
-		if bytes.HasPrefix(bytes.TrimSpace(r.Body), []byte("[")) {
+		many := bytes.HasPrefix(bytes.TrimSpace(r.Body), []byte("["))
+		if err := l.check(requests, many); err != nil {
+			return nil, err
+		}
+		if many {
 			return accept.Many(ctx, accepting, r, subjects.SurveyLinkRequested, requests)
 		}
 		return accepting.One(ctx, r, subjects.SurveyLinkRequested, requests[0])
@@ -114,8 +117,27 @@ func (l *linker) handle(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return err
 	}
-	subject, result := outcome(m, done.Result)
-	return l.bus.Follow(ctx, e.InLoop(done.LoopID), subject, result)
+	follows, err := done.Result.message()
+	if err != nil {
+		return err
+	}
+	return l.bus.Follow(ctx, e.InLoop(done.LoopID), done.Result.Subject, follows)
+}
+
+// check refuses at the door what would end in the dead letters.
+func (l *linker) check(requests []*eventsv1.SurveyLinkRequested, many bool) error {
+	for i, m := range requests {
+		_, err := l.wanted(event.Unchecked(topology.QualtricsLinker, subjects.SurveyLinkRequested, m), m)
+		if err == nil {
+			continue
+		}
+		f := *fault.From(err)
+		if many {
+			f.Field = fmt.Sprintf("[%d].%s", i, f.Field)
+		}
+		return &f
+	}
+	return nil
 }
 
 // wanted fills in from the settings what the request leaves out.
@@ -141,19 +163,6 @@ func (l *linker) wanted(e event.Event, m *eventsv1.SurveyLinkRequested) (wanted,
 	return w, err
 }
 
-// outcome says what follows from what was made.
-func outcome(m *eventsv1.SurveyLinkRequested, r made) (string, proto.Message) {
-	contact := &eventsv1.ContactRef{ExternalId: m.GetContact().GetExternalId()}
-	if r.Suppressed != "" {
-		return subjects.SurveyLinkSuppressed, &eventsv1.SurveyLinkSuppressed{
-			RequestId: m.GetRequestId(), Reason: r.Suppressed, Contact: contact, Campaign: m.GetCampaign(),
-		}
-	}
-	created := r.event(m.GetRequestId())
-	created.Campaign, created.Contact = m.GetCampaign(), contact
-	return subjects.SurveyLinkCreated, created
-}
-
 // known gives the outcome of a request that has one.
 func (l *linker) known(ctx context.Context, m proto.Message) (proto.Message, bool) {
 	wanted, ok := m.(*eventsv1.SurveyLinkRequested)
@@ -164,8 +173,8 @@ func (l *linker) known(ctx context.Context, m proto.Message) (proto.Message, boo
 	if !ok {
 		return nil, false
 	}
-	_, o := outcome(wanted, result)
-	return o, true
+	follows, err := result.message()
+	return follows, err == nil
 }
 
 // Status is what GET /survey/links/{requestId} answers while there is no link.
@@ -192,24 +201,13 @@ func (l *linker) look(ctx context.Context, requestID string) (*httpdoor.Response
 		if err != nil {
 			return nil, err
 		}
-		_, body := outcome(&eventsv1.SurveyLinkRequested{RequestId: requestID}, result)
-		return &httpdoor.Response{Status: http.StatusOK, Body: body}, nil
+		body, err := result.message()
+		return &httpdoor.Response{Status: http.StatusOK, Body: body}, err
 	case effect.Rejected:
 		return &httpdoor.Response{Status: http.StatusOK, Body: Status{requestID, record.State, record.Reason}}, nil
 	default:
 		return &httpdoor.Response{Status: http.StatusAccepted, Body: Status{requestID, record.State, record.Reason}}, nil
 	}
-}
-
-func (r made) event(requestID string) *eventsv1.SurveyLinkCreated {
-	e := &eventsv1.SurveyLinkCreated{
-		RequestId: requestID, Link: r.Link, ContactId: r.ContactID, ContactLookupId: r.ContactLookupID,
-		TransactionId: r.TransactionID, DistributionId: r.DistributionID, SurveyId: r.SurveyID,
-	}
-	if !r.ExpiresAt.IsZero() {
-		e.ExpiresAt = timestamppb.New(r.ExpiresAt)
-	}
-	return e
 }
 
 func first(values ...string) string {

@@ -2,14 +2,19 @@ package linker
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
+	"github.com/closeloop/closeloop/proto-events/subjects"
 )
 
 // Keys of the transaction's data that are ours. Declared in the survey flow, they come back with the answer.
@@ -35,16 +40,30 @@ type wanted struct {
 	data                    map[string]any
 }
 
-// made is the result that the ledger keeps.
+// made is the result that the ledger keeps: the event that follows, so that a replay, a caller who waits and who looks
+// later all get the same, whatever else is asked for under the same requestId.
 type made struct {
-	Link            string    `json:"link,omitempty"`
-	ExpiresAt       time.Time `json:"expiresAt,omitzero"`
-	ContactID       string    `json:"contactId,omitempty"`
-	ContactLookupID string    `json:"contactLookupId,omitempty"`
-	TransactionID   string    `json:"transactionId,omitempty"`
-	DistributionID  string    `json:"distributionId,omitempty"`
-	SurveyID        string    `json:"surveyId,omitempty"`
-	Suppressed      string    `json:"suppressed,omitempty"`
+	// Subject is survey.link.created or survey.link.suppressed.
+	Subject string          `json:"subject"`
+	Event   json.RawMessage `json:"event"`
+}
+
+func makeOf(subject string, m proto.Message) (made, error) {
+	content, err := contract.Marshal(m)
+	return made{Subject: subject, Event: content}, err
+}
+
+// message gives the event that follows.
+func (m made) message() (proto.Message, error) {
+	c, ok := subjects.Find(m.Subject)
+	if !ok {
+		return nil, fault.New(fault.Person, "the ledger holds the result of another service: subject %q", m.Subject)
+	}
+	message := c.New()
+	if err := contract.Unmarshal(m.Event, message); err != nil {
+		return nil, fault.New(fault.Person, "the ledger's result cannot be read: %w", err)
+	}
+	return message, nil
 }
 
 // make goes the five steps of qualtrics.md §1.1 for one person: contact, transaction, batch, distribution, link. Each
@@ -130,26 +149,39 @@ func (l *linker) distribution(w wanted, batch string) effect.Write[string] {
 // link reads the distribution's links and picks this person's. It changes nothing, but counts toward the vendor's
 // contact frequency rules, so it is done once when it succeeds.
 func (l *linker) link(ctx context.Context, w wanted, contact qualtrics.ContactIDs, transaction, distribution string) (made, error) {
-	result := made{
-		ContactID: contact.ID, ContactLookupID: contact.LookupID, TransactionID: transaction,
-		DistributionID: distribution, SurveyID: w.surveyID, ExpiresAt: w.expiresAt,
-	}
 	link, err := l.find(ctx, w, contact, transaction, distribution)
 	if err != nil {
 		return made{}, err
 	}
+	request, person := w.request, &eventsv1.ContactRef{ExternalId: w.request.GetContact().GetExternalId()}
+	if reason := l.suppressed(link); reason != "" {
+		return makeOf(subjects.SurveyLinkSuppressed, &eventsv1.SurveyLinkSuppressed{
+			RequestId: request.GetRequestId(), Reason: reason, Contact: person, Campaign: request.GetCampaign(),
+		})
+	}
+	expires := w.expiresAt
 	if !link.ExpiresAt.IsZero() {
-		result.ExpiresAt = link.ExpiresAt
+		expires = link.ExpiresAt
 	}
+	return makeOf(subjects.SurveyLinkCreated, &eventsv1.SurveyLinkCreated{
+		RequestId: request.GetRequestId(), Link: link.URL, ExpiresAt: timestamppb.New(expires),
+		ContactId: contact.ID, ContactLookupId: contact.LookupID, TransactionId: transaction, DistributionId: distribution,
+		SurveyId: w.surveyID, Campaign: request.GetCampaign(), Contact: person,
+	})
+}
+
+// suppressed says why a person must not be invited now; Qualtrics leaves that to us (qualtrics.md §1.3, rule 7). Whether
+// somebody who was asked too often has a link at all is not documented (§9, row 5).
+func (l *linker) suppressed(link qualtrics.Link) string {
 	switch {
-	case link.Unsubscribed || link.URL == "":
-		result.Suppressed = unsubscribed
-	case link.ExceededContactFrequency && l.settings.HonourFrequency:
-		result.Suppressed = contactFrequency
-	default:
-		result.Link = link.URL
+	case link.Unsubscribed:
+		return unsubscribed
+	case link.ExceededContactFrequency && (l.settings.HonourFrequency || link.URL == ""):
+		return contactFrequency
+	case link.URL == "":
+		return unsubscribed
 	}
-	return result, nil
+	return ""
 }
 
 // find gives the link of this transaction among those of its distribution.
@@ -159,7 +191,8 @@ func (l *linker) find(ctx context.Context, w wanted, contact qualtrics.ContactID
 			return qualtrics.Link{}, err
 		}
 		for _, link := range page {
-			if link.Match(transaction, w.request.GetContact().GetExternalId(), contact) {
+			// The batch is of one, so where dedupe gave the contact another reference its ids are as good.
+			if link.Match(transaction, w.request.GetContact().GetExternalId(), contact) || link.Match(transaction, "", contact) {
 				return link, nil
 			}
 		}
@@ -169,10 +202,7 @@ func (l *linker) find(ctx context.Context, w wanted, contact qualtrics.ContactID
 
 // transactionData is what the caller gave, and what ties the answer to this loop.
 func transactionData(w wanted) (map[string]any, error) {
-	data := map[string]any{dataRequestID: w.request.GetRequestId(), dataLoopID: w.loopID}
-	if id := w.request.GetTransaction().GetExternalId(); id != "" {
-		data[dataExternalID] = id
-	}
+	data := map[string]any{}
 	for name, value := range w.request.GetTransaction().GetData() {
 		switch value.GetKind().(type) {
 		case *structpb.Value_StringValue, *structpb.Value_NumberValue, *structpb.Value_BoolValue:
@@ -181,6 +211,19 @@ func transactionData(w wanted) (map[string]any, error) {
 		default:
 			return nil, fault.At("transaction.data."+name, "must be a text, a number or a boolean")
 		}
+	}
+	ours := map[string]string{
+		dataRequestID: w.request.GetRequestId(), dataLoopID: w.loopID, dataExternalID: w.request.GetTransaction().GetExternalId(),
+	}
+	for name, value := range ours {
+		if value == "" {
+			continue
+		}
+		if theirs, taken := data[name]; taken && theirs != value {
+			// The transaction would not be found again, or the answer would belong to another loop.
+			return nil, fault.At("transaction.data."+name, "is a name that closeloop uses itself: choose another")
+		}
+		data[name] = value
 	}
 	return data, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,7 +30,6 @@ import (
 	"github.com/closeloop/closeloop/services/c4c-tasker/tasker"
 	"github.com/closeloop/closeloop/services/feedback-router/router"
 	"github.com/closeloop/closeloop/services/ingress/ingress"
-	"github.com/closeloop/closeloop/services/landscape/landscape"
 	"github.com/closeloop/closeloop/services/qualtrics-linker/linker"
 	"github.com/closeloop/closeloop/services/sap-interaction-writer/writer"
 )
@@ -143,7 +143,10 @@ func Run(ctx context.Context, s *Settings, log *slog.Logger, out io.Writer) erro
 	var played error
 	err = service.RunAll(ctx, log, service.Shared{
 		Common: &s.Common, Listener: listener, InProcess: broker,
-		Mount: func(d *httpdoor.Door) { vendors.Mount(d) },
+		Mount: func(d *httpdoor.Door) {
+			vendors.Mount(d)
+			d.Handle(http.MethodGet, "/", httpdoor.Open, home)
+		},
 		Ready: func() {
 			background.Go(func() {
 				if err := vendors.Run(ctx); err != nil && ctx.Err() == nil {
@@ -165,6 +168,11 @@ func Run(ctx context.Context, s *Settings, log *slog.Logger, out io.Writer) erro
 		err = errors.Join(err, played)
 	}
 	return err
+}
+
+// home leads people who open the bare address to the page that shows something.
+func home(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {
+	return &httpdoor.Response{Status: http.StatusFound, Header: http.Header{"Location": {"/landscape/"}}}, nil
 }
 
 // startBroker starts the embedded NATS and applies the topology.
@@ -211,8 +219,3 @@ func definitions() ([]service.Definition, error) {
 	}
 	return all, errors.Join(errs...)
 }
-
-var _ interface {
-	Mount(*httpdoor.Door)
-	Run(context.Context) error
-} = (*landscape.Landscape)(nil)
