@@ -129,7 +129,8 @@ func Run(ctx context.Context, s *Settings, log *slog.Logger, out io.Writer) erro
 	}
 	defer broker.Stop()
 
-	vendors, simulated, err := startVendors(s, dir, "http://"+listener.Addr().String(), log)
+	address := reachable(listener.Addr())
+	vendors, simulated, err := startVendors(s, dir, "http://"+address, log)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -154,7 +155,7 @@ func Run(ctx context.Context, s *Settings, log *slog.Logger, out io.Writer) erro
 				}
 			})
 			background.Go(func() {
-				show := &show{out: out, vendors: vendors, simulated: simulated, address: listener.Addr().String(), nats: broker.URL()}
+				show := &show{out: out, vendors: vendors, simulated: simulated, address: address, nats: broker.URL()}
 				played = show.play(ctx, s.Campaign)
 				if s.Exit {
 					stop()
@@ -168,6 +169,18 @@ func Run(ctx context.Context, s *Settings, log *slog.Logger, out io.Writer) erro
 		err = errors.Join(err, played)
 	}
 	return err
+}
+
+// reachable gives the address that people on this machine call for what listens there.
+func reachable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // home leads people who open the bare address to the page that shows something.

@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"os"
@@ -57,7 +58,10 @@ func startVendors(s *Settings, dir, url string, log *slog.Logger) (*landscape.La
 		return nil, false, err
 	}
 	own := map[string]string{"LANDSCAPE_PUBLIC_URL": url}
-	if len(s.APIKeys) > 0 {
+	if s.Auth != "none" {
+		if len(s.APIKeys) == 0 { // only users with passwords: the simulated vendors get a key of their own
+			s.APIKeys = append(s.APIKeys, settings.Secret(rand.Text()))
+		}
 		own["LANDSCAPE_DOORS_API_KEY"] = s.APIKeys[0].Reveal()
 	}
 	for name, value := range own {
