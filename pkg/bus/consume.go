@@ -35,7 +35,7 @@ type Consumer struct {
 type Consuming struct {
 	bus      *Bus
 	consumer Consumer
-	gate     gate
+	gates    gates
 
 	lanes []chan *delivery
 	work  sync.WaitGroup // lanes
@@ -45,7 +45,6 @@ type Consuming struct {
 	bound    atomic.Bool
 	draining atomic.Bool
 	failed   atomic.Pointer[error]
-	settled  atomic.Int64 // unix nanoseconds of the last settlement
 
 	handling context.Context // ends when the grace period of a drain is over
 	giveUp   context.CancelFunc
@@ -72,7 +71,6 @@ func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
 			}
 		})
 	}
-	c.settled.Store(time.Now().UnixNano())
 	go c.bind(ctx)
 	return c
 }
@@ -229,7 +227,9 @@ func (c *Consuming) handle(d *delivery) {
 	started := time.Now()
 	err := c.attempt(d)
 	c.settle(d, err, time.Since(started))
-	c.settled.Store(time.Now().UnixNano())
+	if d.probing {
+		c.gates.of(d.subject).release()
+	}
 }
 
 // attempt runs the handler unless the event cannot or must not be handled now.
@@ -240,9 +240,11 @@ func (c *Consuming) attempt(d *delivery) error {
 	if d.suspicious() {
 		return errSuspect
 	}
-	if wait := c.gate.enter(time.Now()); wait > 0 {
+	wait, probing := c.gates.of(d.subject).enter(time.Now())
+	if wait > 0 {
 		return &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
 	}
+	d.probing = probing
 	ctx, cancel := context.WithTimeout(c.handling, c.consumer.Timeout)
 	defer cancel()
 	return c.guarded(ctx, d.event)

@@ -46,6 +46,7 @@ type delivery struct {
 	origin   event.Origin // of the original
 	attempts int          // made so far
 	suspect  int
+	probing  bool // it is the first call after a pause
 
 	event     event.Event
 	decodeErr error

@@ -5,6 +5,25 @@ import (
 	"time"
 )
 
+// gates are one for each type of event: events of one type call the same vendor, and that one which does not call it
+// succeeded says nothing about it.
+type gates struct {
+	mu    sync.Mutex
+	gates map[string]*gate
+}
+
+func (g *gates) of(eventType string) *gate {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gates == nil {
+		g.gates = map[string]*gate{}
+	}
+	if g.gates[eventType] == nil {
+		g.gates[eventType] = &gate{}
+	}
+	return g.gates[eventType]
+}
+
 // gate keeps this replica's handlers away from a vendor that is out: messages that were delivered before the fleet
 // paused would otherwise still call it. When the pause ends one call goes first; the others follow when it came through.
 type gate struct {
@@ -17,30 +36,32 @@ type gate struct {
 // probeWait is how long others wait while one call finds out whether the vendor is back.
 const probeWait = 2 * time.Second
 
-// enter gives 0 when the vendor may be called now, else how long to wait.
-func (g *gate) enter(now time.Time) time.Duration {
+// enter gives 0 when the vendor may be called now, else how long to wait. probing tells the first call after a pause;
+// it must give that back with release, whatever comes of it.
+func (g *gate) enter(now time.Time) (wait time.Duration, probing bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case now.Before(g.until):
-		return g.until.Sub(now)
+		return g.until.Sub(now), false
 	case g.failures == 0:
-		return 0
+		return 0, false
 	case g.probing:
-		return probeWait
+		return probeWait, false
 	}
 	g.probing = true
-	return 0
+	return 0, true
 }
 
 // reached notes that the vendor answered. It tells whether it had been out.
 func (g *gate) reached() (wasOut bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	wasOut = g.failures > 0 && g.probing
-	if wasOut || g.failures == 0 {
-		g.failures, g.probing, g.until = 0, false, time.Time{}
+	if g.failures > 0 && !g.probing {
+		return false // sent before the vendor was found to be out
 	}
+	wasOut = g.failures > 0
+	g.failures, g.probing, g.until = 0, false, time.Time{}
 	return wasOut
 }
 
@@ -61,7 +82,7 @@ func (g *gate) out(now time.Time, after time.Duration) (until time.Time, first b
 	return g.until, first
 }
 
-// release gives up the right to be the first call when its outcome said nothing about the vendor.
+// release gives back the right to be the first call.
 func (g *gate) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

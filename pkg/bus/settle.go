@@ -43,14 +43,16 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 	var delay time.Duration
 	switch {
 	case err == nil:
-		c.vendorReached()
+		c.vendorReached(d)
 		outcome = "done"
 		d.attempts++
 		err = c.ack(ctx, d)
 	case errors.Is(err, errSuspect):
 		outcome, delay, err = c.settleSuspect(ctx, d)
 	case f.Class.Final():
-		c.vendorReached()
+		if f.Class == fault.Refused {
+			c.vendorReached(d)
+		}
 		outcome = "dead letter"
 		d.attempts++
 		err = c.deadLetter(ctx, d, f.Class, f)
@@ -61,7 +63,6 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		outcome, delay = "held", max(f.After, time.Second)
 		err = c.hold(ctx, d, delay, f.Class)
 	default:
-		c.gate.release()
 		outcome, delay, err = c.retry(ctx, d, f)
 	}
 	if err != nil {
@@ -130,7 +131,7 @@ func (c *Consuming) settleSuspect(ctx context.Context, d *delivery) (string, tim
 
 // pause stops the whole fleet of this service until the vendor may be asked again, and holds the event until then.
 func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (time.Duration, error) {
-	until, first := c.gate.out(time.Now(), f.After)
+	until, first := c.gates.of(d.subject).out(time.Now(), f.After)
 	if first {
 		c.bus.log.Error("the vendor is out: work waits, nothing is lost", "vendor", f.Vendor, "class", f.Class, "reason", f.Reason, "until", until.UTC().Format(time.RFC3339))
 	}
@@ -159,8 +160,8 @@ func (c *Consuming) extendPause(ctx context.Context, stream string, until time.T
 	return err
 }
 
-func (c *Consuming) vendorReached() {
-	if c.gate.reached() {
+func (c *Consuming) vendorReached(d *delivery) {
+	if c.gates.of(d.subject).reached() {
 		c.bus.metrics.paused.Set(0)
 		c.bus.log.Info("the vendor is back")
 	}

@@ -4,6 +4,7 @@ package accept
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/proto-events/subjects"
@@ -70,9 +72,14 @@ func Many[M proto.Message](ctx context.Context, a *Events, r *httpdoor.Request, 
 	bodies := make([]any, len(results))
 	for i, result := range results {
 		if result.outcome == nil {
-			status = http.StatusAccepted
+			status, bodies[i] = http.StatusAccepted, result.body()
+			continue
 		}
-		bodies[i] = result.body()
+		content, err := contract.Marshal(result.outcome) // encoding/json would write it its own way
+		if err != nil {
+			return nil, err
+		}
+		bodies[i] = json.RawMessage(content)
 	}
 	return &httpdoor.Response{Status: status, Body: bodies}, nil
 }

@@ -9,8 +9,10 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
@@ -84,12 +86,9 @@ type Client struct {
 // New makes a client on a session for [ServiceRoot].
 func New(session *odata.Client, mode WriteMode) *Client { return &Client{odata: session, mode: mode} }
 
-// Write creates the interaction. Every repeat makes one more (§ "Twelve rules" 2), so a lost answer is settled by
+// Write creates the interaction, which is to pass [Interaction.Check] first. Every repeat makes one more (§ "Twelve rules" 2), so a lost answer is settled by
 // [Client.Find].
 func (c *Client) Write(ctx context.Context, i Interaction) (Written, error) {
-	if err := i.check(); err != nil {
-		return Written{}, err
-	}
 	if c.mode == Interactions || c.noDeepInsert.Load() {
 		return c.insert(ctx, i)
 	}
@@ -144,8 +143,8 @@ func (c *Client) Find(ctx context.Context, kind, sourceObject string) (Written, 
 	return Written{ID: found[0].UUID}, true, nil
 }
 
-// check refuses before the vendor would: over-long values are refused or, worse, cut (§12).
-func (i Interaction) check() error {
+// Check refuses what the vendor would refuse or, worse, cut (§12): a [fault.Invalid] with the name of the vendor's field.
+func (i Interaction) Check() error {
 	for _, field := range []struct {
 		name, value string
 		limit       int
@@ -154,8 +153,8 @@ func (i Interaction) check() error {
 		{"InteractionSourceObjectAddlID", i.AdditionalID, maxSourceObject},
 		{"InteractionContactId", i.ContactID, maxContactID},
 	} {
-		if n := len([]rune(field.value)); n > field.limit {
-			return fault.At(field.name, "has %d characters, SAP Marketing Cloud holds %d", n, field.limit)
+		if n := utf8.RuneCountInString(field.value); n > field.limit {
+			return fault.At(field.name, "has %d characters, %s in SAP Marketing Cloud holds %d", n, field.name, field.limit)
 		}
 	}
 	if i.SourceObject == "" {
@@ -201,8 +200,15 @@ func anyOf(m map[string]string) map[string]any {
 	return out
 }
 
-// personal lists what must never appear in an error text.
-func (i Interaction) personal() []string { return []string{i.Link, i.Content, i.ContactID} }
+// personal lists what must never appear in an error text; of an answer, each line of "question: text".
+func (i Interaction) personal() []string {
+	all := []string{i.Link, i.Content, i.ContactID}
+	for line := range strings.Lines(i.Content) {
+		_, text, _ := strings.Cut(line, ": ")
+		all = append(all, text)
+	}
+	return all
+}
 
 func cut(s string, limit int) string {
 	r := []rune(s)

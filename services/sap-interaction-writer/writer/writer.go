@@ -97,6 +97,9 @@ func start(h *service.Host, s *Settings) error {
 		if err := httpdoor.Decode(r, m, nil); err != nil {
 			return nil, err
 		}
+		if _, _, err := w.interaction(event.Event{Data: m}); err != nil {
+			return nil, err
+		}
 		return accepting.One(ctx, r, subject, m)
 	})
 	h.Handle(bus.Consumer{Handle: w.handle, Parallel: s.Parallel})
@@ -148,13 +151,27 @@ func (w *writer) handle(ctx context.Context, e event.Event) error {
 func (w *writer) interaction(e event.Event) (marketing.Interaction, *eventsv1.InteractionWritten, error) {
 	switch m := e.Data.(type) {
 	case *eventsv1.SurveyLinkCreated:
-		return w.linkInteraction(e, m), &eventsv1.InteractionWritten{Kind: marketing.SurveyLinkCreated, RequestId: m.GetRequestId()}, nil
+		i := w.linkInteraction(e, m)
+		return i, &eventsv1.InteractionWritten{Kind: i.Type, RequestId: m.GetRequestId()}, named(i.Check(), map[string]string{
+			"InteractionSourceObject": "campaign.outboundId",
+		})
 	case *eventsv1.SurveyResponseReceived:
-		return w.responseInteraction(e, m), &eventsv1.InteractionWritten{
-			Kind: marketing.SurveyResponse, ResponseId: m.GetResponseId(),
-		}, nil
+		i := w.responseInteraction(e, m)
+		return i, &eventsv1.InteractionWritten{Kind: i.Type, ResponseId: m.GetResponseId()}, named(i.Check(), map[string]string{
+			"InteractionSourceObject": "responseId", "InteractionSourceObjectAddlID": "surveyId", "InteractionContactId": "contact.externalId",
+		})
 	}
 	return marketing.Interaction{}, nil, fault.New(fault.Invalid, "%s is not written to SAP Marketing Cloud", e.Type)
+}
+
+// named gives an error about a field of the interaction as one about the field of the event that it comes from.
+func named(err error, fields map[string]string) error {
+	if err == nil {
+		return nil
+	}
+	f := *fault.From(err)
+	f.Field = fields[f.Field]
+	return &f
 }
 
 func (w *writer) linkInteraction(e event.Event, m *eventsv1.SurveyLinkCreated) marketing.Interaction {
@@ -213,6 +230,8 @@ func (w *writer) content(m *eventsv1.SurveyResponseReceived) string {
 var technical = []string{
 	"startDate", "endDate", "recordedDate", "status", "finished", "progress", "duration", "distributionChannel",
 	"userLanguage", "ipAddress", "locationLatitude", "locationLongitude", "externalDataReference",
+	// Ours, which came back with the answer.
+	"requestId", "loopId", "transactionExternalId",
 }
 
 func (w *writer) wanted(name string) bool {

@@ -119,7 +119,7 @@ func (p *Pages) showOverview(w http.ResponseWriter, status int, wrong problem, t
 		Figures: p.figures(campaigns), Campaigns: campaigns, MaxMembers: demo.MaxMembers,
 		Mails:        p.mails(m.Mails, q.Links),
 		Answers:      newest(q.Responses, p.answer),
-		Interactions: newest(m.Interactions, interaction),
+		Interactions: newest(written(m.Interactions), interaction),
 		Tasks:        newest(s.Tasks, task),
 		Recognitions: recognitions(a, func(r awardco.Recognition) bool { return r.State != awardco.Pending }),
 		Approvals:    recognitions(a, func(r awardco.Recognition) bool { return r.State == awardco.Pending }),
@@ -194,6 +194,11 @@ func (p *Pages) survey(id string) (qualtrics.Survey, bool) {
 		return qualtrics.Survey{}, false
 	}
 	return p.Surveys[i], true
+}
+
+// written are the interactions that came through the API, and not those that a campaign writes itself.
+func written(all []marketing.Interaction) []marketing.Interaction {
+	return slices.DeleteFunc(all, func(i marketing.Interaction) bool { return i.Type == "SURVEY_DISTRIBUTION" })
 }
 
 func interaction(i marketing.Interaction) interactionRow {
