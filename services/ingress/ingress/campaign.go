@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strconv"
+	"slices"
 
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/effect"
@@ -53,8 +53,8 @@ func (i *ingress) campaign(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	}
 	events := make([]event.Event, 0, len(p.Members))
 	var wrong contract.Violations
-	for n, member := range p.Members {
-		violations := member.Violations("CampaignTargetGroupMembers["+strconv.Itoa(n)+"]", i.attributes)
+	for _, member := range p.Members {
+		violations := member.Violations(i.attributes)
 		if len(violations) > 0 && (i.settings.BadMembers == refuse || member.Broken()) {
 			wrong.Fields = append(wrong.Fields, violations...)
 			continue
@@ -64,7 +64,7 @@ func (i *ingress) campaign(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 		events = append(events, accept.Trace(event.Unchecked(i.accepting.Source, subjects.SurveyLinkRequested, member.Request), r))
 	}
 	if len(wrong.Fields) > 0 {
-		return nil, &wrong
+		return nil, once(&wrong)
 	}
 	receipts, err := i.accepting.Store(ctx, events)
 	if err != nil {
@@ -76,4 +76,15 @@ func (i *ingress) campaign(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	}
 	i.log.Info("campaign package accepted", "members", len(receipts))
 	return &httpdoor.Response{Status: status, Body: map[string]any{"accepted": len(receipts), "events": receipts}}, nil
+}
+
+// once leaves out repetitions: what is wrong with the campaign is wrong with each member.
+func once(v *contract.Violations) *contract.Violations {
+	seen := map[contract.Violation]bool{}
+	v.Fields = slices.DeleteFunc(v.Fields, func(f contract.Violation) bool {
+		again := seen[f]
+		seen[f] = true
+		return again
+	})
+	return v
 }

@@ -33,7 +33,7 @@ func (i *ingress) qualtricsDoors(door *httpdoor.Door) {
 // notified takes an event of the subscription. Only completed responses are stored; the others are answered well, so
 // that Qualtrics does not send them again.
 func (i *ingress) notified(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-	if !r.IsForm() {
+	if r.ContentType != "application/x-www-form-urlencoded" {
 		return nil, httpdoor.NewProblem(http.StatusUnsupportedMediaType, "Qualtrics sends its events as application/x-www-form-urlencoded")
 	}
 	var keys []string
@@ -80,13 +80,15 @@ func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 		loop = loopOf(m.GetRequestId())
 	}
 	e = accept.Trace(e, r).InLoop(loop)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	done, err := effect.Do(ctx, i.ledger, effect.Received(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
 		_, err := i.bus.Publish(ctx, e)
 		return published{EventID: e.ID}, err
 	})
 	switch {
 	case err == nil:
-		return accepted(accept.Receipt{ID: done.Result.EventID, LoopID: done.LoopID}), nil
+		return accepted(accept.Receipt{ID: e.ID, LoopID: done.LoopID}), nil
 	case fault.Is(err, fault.Busy):
 		// feedback-router is fetching this very response. Storing it here as well is harmless: it has the same id.
 		return i.stored(ctx, e)
@@ -95,6 +97,9 @@ func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	}
 	return nil, httpdoor.Unavailable("the response could not be stored; nothing was done, send it again", 5*time.Second)
 }
+
+// storeTimeout is how long storing a response may take: Qualtrics gives up after 16 seconds (qualtrics.md §3.11).
+const storeTimeout = 5 * time.Second
 
 func contractual(err error) bool {
 	_, broken := contract.AsViolations(err)

@@ -2,8 +2,8 @@ package openchannel
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -20,65 +20,19 @@ type Package struct {
 // Member is one person of a package. The request may still break its contract: a missing e-mail address.
 type Member struct {
 	Request *eventsv1.SurveyLinkRequested
+	at      string // where it stands in the package
 	err     error
 }
 
-// list reads an array, an OData {"results": […]}, or a single object: converters turn a list of one into an object
-// (odata-v2.md §6).
-type list[T any] []T
-
-func (l *list[T]) UnmarshalJSON(raw []byte) error {
-	raw = bytes.TrimSpace(raw)
-	switch {
-	case len(raw) > 0 && raw[0] == '[':
-		return json.Unmarshal(raw, (*[]T)(l))
-	case string(raw) == "null":
-		return nil
-	}
-	var wrapped struct {
-		Results *[]T `json:"results"`
-	}
-	if err := json.Unmarshal(raw, &wrapped); err == nil && wrapped.Results != nil {
-		*l = *wrapped.Results
-		return nil
-	}
-	var one T
-	if err := json.Unmarshal(raw, &one); err != nil {
-		return err
-	}
-	*l = list[T]{one}
-	return nil
-}
-
-// scalar reads a text, number or boolean as its text: exports are not strict about it (§1.3).
-type scalar string
-
-func (s *scalar) UnmarshalJSON(raw []byte) error {
-	raw = bytes.TrimSpace(raw)
-	switch {
-	case string(raw) == "null":
-		return nil
-	case len(raw) > 0 && raw[0] == '"':
-		return json.Unmarshal(raw, (*string)(s))
-	case len(raw) > 0 && (raw[0] == '{' || raw[0] == '['):
-		return fmt.Errorf("is a group where one value is expected")
-	}
-	*s = scalar(raw)
-	return nil
-}
-
-type payload struct {
-	CampaignID    scalar `json:"CampaignId"`
-	Name          scalar `json:"Name"`
-	MarketingArea scalar `json:"MarketingAreaId"`
-	Members       list[struct {
-		OutboundID scalar `json:"OutboundId"`
-		Attributes list[struct {
-			ID    scalar `json:"AttributeId"`
-			Value scalar `json:"Value"`
-		}] `json:"TargetGroupMemberAttributeData"`
-	}] `json:"CampaignTargetGroupMembers"`
-}
+// The names of a package (§1.3).
+const (
+	campaignID    = "CampaignId"
+	campaignName  = "Name"
+	marketingArea = "MarketingAreaId"
+	members       = "CampaignTargetGroupMembers"
+	outboundID    = "OutboundId"
+	attributeList = "TargetGroupMemberAttributeData"
+)
 
 // Parse reads a package: with any single root or none, with or without members, an empty body included (§1.2, §1.3).
 // The error is a *[contract.Violations] for what cannot be read at all; members that break their contract are not
@@ -87,32 +41,109 @@ func Parse(body []byte, attributes *Attributes, defaultArea string) (*Package, e
 	if len(bytes.TrimSpace(body)) == 0 {
 		return &Package{}, nil
 	}
-	inner, err := unwrap(body)
+	root, err := contract.Object(body)
 	if err != nil {
 		return nil, err
 	}
-	var p payload
-	if err := json.Unmarshal(inner, &p); err != nil {
-		return nil, contract.Broken(badField(err), "%s", badKind(err))
-	}
+	var r reader
+	p := r.unwrapped(root)
 	campaign := &eventsv1.Campaign{
-		CampaignId: string(p.CampaignID), Name: string(p.Name), MarketingArea: string(p.MarketingArea),
+		CampaignId: r.text(campaignID, p[campaignID]), Name: r.text(campaignName, p[campaignName]),
+		MarketingArea: cmp.Or(r.text(marketingArea, p[marketingArea]), defaultArea),
 	}
-	if campaign.MarketingArea == "" {
-		campaign.MarketingArea = defaultArea
+	result := &Package{Campaign: campaign}
+	for i, item := range r.list(members, p[members]) {
+		at := fmt.Sprintf("%s[%d]", members, i)
+		m := r.object(at, item)
+		id := strings.TrimSpace(r.text(at+"."+outboundID, m[outboundID]))
+		values := r.attributes(at, m[attributeList])
+		result.Members = append(result.Members, member(at, id, campaign, attributes.tree(values)))
 	}
-	result := &Package{Campaign: campaign, Members: make([]Member, 0, len(p.Members))}
-	for _, m := range p.Members {
-		values := make(map[string]string, len(m.Attributes))
-		for _, a := range m.Attributes {
-			values[string(a.ID)] = string(a.Value)
-		}
-		result.Members = append(result.Members, member(strings.TrimSpace(string(m.OutboundID)), campaign, attributes.tree(values)))
+	if len(r.wrong.Fields) > 0 {
+		return nil, &r.wrong
 	}
 	return result, nil
 }
 
-func member(outboundID string, c *eventsv1.Campaign, tree map[string]any) Member {
+// reader reads what exports are not strict about, and collects what cannot be read.
+type reader struct{ wrong contract.Violations }
+
+func (r *reader) refuse(at, message string) {
+	r.wrong.Fields = append(r.wrong.Fields, contract.Violation{Field: at, Message: message})
+}
+
+// unwrapped removes the single root that the sender may have put around the package.
+func (r *reader) unwrapped(root map[string]any) map[string]any {
+	if len(root) != 1 {
+		return root
+	}
+	for name, inner := range root {
+		switch inner := inner.(type) {
+		case map[string]any:
+			if name != members {
+				return inner
+			}
+		case []any:
+			if name != members {
+				r.refuse(contract.Shown(name), "must be a JSON object")
+			}
+		}
+	}
+	return root
+}
+
+func (r *reader) object(at string, value any) map[string]any {
+	object, ok := value.(map[string]any)
+	if !ok {
+		r.refuse(at, "must be a JSON object")
+	}
+	return object
+}
+
+// text reads a text, a number or a boolean as its text (§1.3); what is absent or null is empty.
+func (r *reader) text(at string, value any) string {
+	switch value := value.(type) {
+	case nil:
+		return ""
+	case map[string]any, []any:
+		r.refuse(at, "must be a single value")
+		return ""
+	default:
+		return fmt.Sprint(value)
+	}
+}
+
+// list reads an array, an OData {"results": […]}, or a single object; converters turn a list of one into an object and
+// an empty one into "" (odata-v2.md §6).
+func (r *reader) list(at string, value any) []any {
+	switch value := value.(type) {
+	case []any:
+		return value
+	case map[string]any:
+		if results, ok := value["results"].([]any); ok {
+			return results
+		}
+		return []any{value}
+	}
+	if value != nil && value != "" {
+		r.refuse(at, "must be a list")
+	}
+	return nil
+}
+
+// attributes reads the name/value list of a member.
+func (r *reader) attributes(at string, list any) map[string]string {
+	values := map[string]string{}
+	for i, item := range r.list(at+"."+attributeList, list) {
+		here := fmt.Sprintf("%s.%s[%d]", at, attributeList, i)
+		a := r.object(here, item)
+		name := r.text(here+".AttributeId", a["AttributeId"])
+		values[name] = r.text(at+"."+contract.Shown(name), a["Value"])
+	}
+	return values
+}
+
+func member(at, outboundID string, c *eventsv1.Campaign, tree map[string]any) Member {
 	request := &eventsv1.SurveyLinkRequested{}
 	raw, err := json.Marshal(tree)
 	if err == nil {
@@ -125,14 +156,14 @@ func member(outboundID string, c *eventsv1.Campaign, tree map[string]any) Member
 	request.Campaign = &eventsv1.Campaign{
 		CampaignId: c.GetCampaignId(), Name: c.GetName(), MarketingArea: c.GetMarketingArea(), OutboundId: outboundID,
 	}
-	return Member{Request: request, err: err}
+	return Member{Request: request, at: at, err: err}
 }
 
 // Broken tells a member whose attributes do not even have the right form, so that there is no event to store.
 func (m Member) Broken() bool { return m.err != nil || m.Request.GetRequestId() == "" }
 
 // Violations says what is wrong with the member, in the names of the campaign's export, or nil.
-func (m Member) Violations(at string, attributes *Attributes) []contract.Violation {
+func (m Member) Violations(attributes *Attributes) []contract.Violation {
 	err := m.err
 	if err == nil {
 		err = contract.Validate(m.Request)
@@ -143,45 +174,22 @@ func (m Member) Violations(at string, attributes *Attributes) []contract.Violati
 	}
 	named := make([]contract.Violation, len(v.Fields))
 	for i, f := range v.Fields {
-		name := attributes.source(f.Field)
-		if f.Field == "requestId" || f.Field == "campaign.outboundId" {
-			name = "OutboundId"
-		}
-		named[i] = contract.Violation{Field: at + "." + name, Message: f.Message}
+		named[i] = contract.Violation{Field: m.name(f.Field, attributes), Message: f.Message}
 	}
 	return named
 }
 
-// unwrap removes the single root that the sender may have put around the package.
-func unwrap(body []byte) ([]byte, error) {
-	var root map[string]json.RawMessage
-	if err := json.Unmarshal(body, &root); err != nil {
-		return nil, contract.Broken("", "must be a JSON object: %s", badKind(err))
+// name gives a field of the event as the export calls it.
+func (m Member) name(field string, attributes *Attributes) string {
+	switch field {
+	case "campaign.campaignId":
+		return campaignID
+	case "campaign.name":
+		return campaignName
+	case "campaign.marketingArea":
+		return marketingArea
+	case "requestId", "campaign.outboundId":
+		return m.at + "." + outboundID
 	}
-	if len(root) != 1 {
-		return body, nil
-	}
-	for name, inner := range root {
-		if name != "CampaignTargetGroupMembers" && bytes.HasPrefix(bytes.TrimSpace(inner), []byte("{")) {
-			return inner, nil
-		}
-	}
-	return body, nil
-}
-
-func badField(err error) string {
-	if typed := new(json.UnmarshalTypeError); errors.As(err, &typed) {
-		return typed.Field
-	}
-	return ""
-}
-
-func badKind(err error) string {
-	if typed := new(json.UnmarshalTypeError); errors.As(err, &typed) {
-		return "is a " + typed.Value + " where another kind is expected"
-	}
-	if syntax := new(json.SyntaxError); errors.As(err, &syntax) {
-		return fmt.Sprintf("no valid JSON at byte %d", syntax.Offset)
-	}
-	return "cannot be read"
+	return m.at + "." + attributes.source(field)
 }

@@ -3,10 +3,9 @@ package serviceorder
 
 import (
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/http"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/odata"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 )
 
@@ -47,6 +47,9 @@ func Parse(header http.Header, body []byte) (*eventsv1.OrderCompleted, bool, err
 	}
 	var d data
 	if err := json.Unmarshal(e.Data, &d); err != nil {
+		if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && typed.Field != "" {
+			return nil, false, contract.Broken("data."+typed.Field, "must be a text")
+		}
 		return nil, false, contract.Broken("data", "must be a JSON object with the keys of the service order")
 	}
 	if d.ServiceOrder == "" {
@@ -87,17 +90,11 @@ func checkVersion(e cloudEvent) error {
 	return nil
 }
 
-var odataDate = regexp.MustCompile(`^/Date\((-?\d+)([+-]\d+)?\)/$`)
-
-// changed takes the first of the texts that is a time.
+// changed takes the first of the texts that is a time, in either form that SAP writes.
 func changed(texts ...string) (time.Time, bool) {
 	for _, s := range texts {
-		if m := odataDate.FindStringSubmatch(s); m != nil {
-			if ms, err := strconv.ParseInt(m[1], 10, 64); err == nil {
-				return time.UnixMilli(ms).UTC(), true
-			}
-		}
-		if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		var t odata.DateTimeOffset
+		if raw, err := json.Marshal(s); err == nil && json.Unmarshal(raw, &t) == nil && !t.IsZero() {
 			return t.UTC(), true
 		}
 	}

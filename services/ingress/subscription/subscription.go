@@ -50,16 +50,16 @@ func Parse(body []byte, keys []string) (Notification, error) {
 	if len(keys) > 0 && !(signed && verify(form.Get("MSG"), form.Get("HMAC"), keys)) {
 		return Notification{}, ErrSignature
 	}
-	if !signed {
-		return Notification{
-			Topic: form.Get("Topic"), Status: form.Get("Status"), SurveyID: form.Get("SurveyID"), ResponseID: form.Get("ResponseID"),
-			RecipientID: form.Get("RecipientID"), DistributionID: form.Get("DistributionID"),
-			ResponseEventContext: form.Get("ResponseEventContext"), CompletedDate: form.Get("CompletedDate"),
-		}, nil
-	}
 	n := Notification{Topic: form.Get("Topic")}
-	if err := json.Unmarshal([]byte(form.Get("MSG")), &n); err != nil {
+	if !signed {
+		n.Status, n.SurveyID, n.ResponseID = form.Get("Status"), form.Get("SurveyID"), form.Get("ResponseID")
+		n.RecipientID, n.DistributionID = form.Get("RecipientID"), form.Get("DistributionID")
+		n.ResponseEventContext, n.CompletedDate = form.Get("ResponseEventContext"), form.Get("CompletedDate")
+	} else if err := json.Unmarshal([]byte(form.Get("MSG")), &n); err != nil {
 		return n, contract.Broken("MSG", "is no valid JSON of an event")
+	}
+	if n.Topic == "" && n.Status == "" {
+		return n, contract.Broken("Topic", "is missing, and Status too: nothing says what happened")
 	}
 	return n, nil
 }

@@ -233,11 +233,11 @@ func (c *closeloop) notified(_ http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var result map[string]any
-	for result == nil { // the first read comes too early
+	for reads := 0; result == nil && reads < 3; reads++ { // the first comes too early
 		result = c.qualtrics("GET", "/API/v3/surveys/"+event.SurveyID+"/responses/"+event.ResponseID, nil)
 	}
 	values, _ := result["values"].(map[string]any)
-	if values["requestId"] != event.ResponseEventContext {
+	if event.ResponseEventContext != "" && values["requestId"] != event.ResponseEventContext {
 		c.wrong("the answer to %q bears the request %v", event.ResponseEventContext, values["requestId"])
 	}
 	c.act(event.ResponseID, values)
