@@ -24,6 +24,18 @@ func (g *gates) of(eventType string) *gate {
 	return g.gates[eventType]
 }
 
+// allOpen tells that no vendor is known to be out.
+func (g *gates) allOpen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, one := range g.gates {
+		if !one.open() {
+			return false
+		}
+	}
+	return true
+}
+
 // gate keeps this replica's handlers away from a vendor that is out: messages that were delivered before the fleet
 // paused would otherwise still call it. When the pause ends one call goes first; the others follow when it came through.
 type gate struct {
@@ -80,6 +92,12 @@ func (g *gate) out(now time.Time, after time.Duration) (until time.Time, first b
 		g.until = proposed
 	}
 	return g.until, first
+}
+
+func (g *gate) open() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failures == 0
 }
 
 // release gives back the right to be the first call.

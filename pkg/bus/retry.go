@@ -9,7 +9,7 @@ import (
 // faults pass in seconds, then over a day, since a person must find out and mend the rest.
 //
 //	attempt  1  2  3  4   5   6   7   8   9   10   11   12   13  14  15  16  17
-//	delay    1s 2s 4s 8s 15s 30s  1m  2m  5m  10m  20m  30m  1h  2h  4h  8h  8h   = 24 h 20 min in all
+//	delay    1s 2s 4s 8s 15s 30s  1m  2m  5m  10m  20m  30m  1h  2h  4h  8h  8h   = 24 h 9 min in all
 //
 // Each is taken with jitter, between half and all of it, so that events that failed together do not return together.
 var delays = []time.Duration{

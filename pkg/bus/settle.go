@@ -63,6 +63,9 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		outcome, delay = "held", max(f.After, time.Second)
 		err = c.hold(ctx, d, delay, f.Class)
 	default:
+		if f.Class == fault.NotYet {
+			c.vendorReached(d)
+		}
 		outcome, delay, err = c.retry(ctx, d, f)
 	}
 	if err != nil {
@@ -162,7 +165,9 @@ func (c *Consuming) extendPause(ctx context.Context, stream string, until time.T
 
 func (c *Consuming) vendorReached(d *delivery) {
 	if c.gates.of(d.subject).reached() {
-		c.bus.metrics.paused.Set(0)
+		if c.gates.allOpen() {
+			c.bus.metrics.paused.Set(0)
+		}
 		c.bus.log.Info("the vendor is back")
 	}
 }

@@ -40,6 +40,10 @@ const (
 	ExitSettings = 2
 )
 
+// ErrStart is returned by [Run] and [RunAll] when a service could not be put together: a setting, or a file that a
+// setting names, cannot work.
+var ErrStart = errors.New("cannot start")
+
 // Common is what every service's settings embed.
 type Common struct {
 	NATSURL       string        `envconfig:"NATS_URL" default:"nats://127.0.0.1:4222" desc:"address of NATS, with user and password where it needs them"`
@@ -182,6 +186,9 @@ func run(d Definition, args []string, stdout io.Writer, stderr *os.File) int {
 	context.AfterFunc(ctx, cancel) // from here on a second signal has its default effect
 	if err := Run(ctx, log, d); err != nil {
 		log.Error("stopped", "error", err)
+		if errors.Is(err, ErrStart) {
+			return ExitSettings
+		}
 		return ExitFailed
 	}
 	return 0
@@ -220,7 +227,7 @@ type Shared struct {
 	InProcess nats.InProcessConnProvider
 	// Mount adds handlers to the door before it serves.
 	Mount func(*httpdoor.Door)
-	// Ready is called when everything is started and the door is open.
+	// Ready is called when everything is started and the door is open. It must not block.
 	Ready func()
 }
 
@@ -252,7 +259,7 @@ func RunAll(ctx context.Context, log *slog.Logger, shared Shared, definitions ..
 	served := make(chan error, 1)
 	go func() { served <- door.Serve(serving, shared.Listener) }()
 	if shared.Ready != nil {
-		go shared.Ready()
+		shared.Ready()
 	}
 	select {
 	case <-ctx.Done():
@@ -280,7 +287,7 @@ func startAll(ctx context.Context, log *slog.Logger, shared Shared, door *httpdo
 			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shared.Common.DrainTimeout)
 			defer cancel()
 			each(hosts, func(h *Host) { h.drain(grace); h.close(grace) })
-			return nil, fmt.Errorf("%s: %w", d.Name, err)
+			return nil, fmt.Errorf("%w: %s: %w", ErrStart, d.Name, err)
 		}
 	}
 	return hosts, nil

@@ -59,7 +59,7 @@ var All = []Contract{
 		func(m *eventsv1.RecognitionRequested) string { return m.GetResponseId() }),
 	contract(InteractionWritten, "SAP Marketing Cloud holds the interaction.",
 		func(m *eventsv1.InteractionWritten) string {
-			return m.GetKind() + "/" + firstOf(m.GetRequestId(), m.GetResponseId())
+			return m.GetKind() + "/" + firstOf(m.GetResponseId(), m.GetRequestId())
 		}),
 	contract(TaskCreated, "The task exists in SAP Sales Cloud.",
 		func(m *eventsv1.TaskCreated) string { return m.GetResponseId() + "/" + m.GetObjectId() }),

@@ -32,7 +32,16 @@ func (s *Settings) Validate() error {
 	if s.BadMembers != refuse && s.BadMembers != deadLetter {
 		return fmt.Errorf("OPEN_CHANNEL_BAD_MEMBERS must be %s or %s", refuse, deadLetter)
 	}
-	return nil
+	_, err := s.attributes()
+	return err
+}
+
+func (s *Settings) attributes() (*openchannel.Attributes, error) {
+	attributes, err := openchannel.LoadAttributes(s.AttributesFile)
+	if err != nil {
+		return nil, fmt.Errorf("OPEN_CHANNEL_ATTRIBUTES_FILE: %w", err)
+	}
+	return attributes, nil
 }
 
 const (
@@ -53,9 +62,9 @@ func Define() service.Definition {
 }
 
 func start(h *service.Host, s *Settings) error {
-	attributes, err := openchannel.LoadAttributes(s.AttributesFile)
+	attributes, err := s.attributes()
 	if err != nil {
-		return fmt.Errorf("OPEN_CHANNEL_ATTRIBUTES_FILE: %w", err)
+		return err
 	}
 	fields, err := s.Fields.Load()
 	if err != nil {

@@ -243,12 +243,10 @@ func TestACampaignCutOffIsResumedAndNotDoubled(t *testing.T) {
 
 func TestACampaignWaitsForItsDoor(t *testing.T) {
 	c := newCloseloop(t)
-	away := httptest.NewUnstartedServer(c.Config.Handler) // listens, but does not serve yet
-	t.Cleanup(away.Close)
 	proxy := &later{ready: make(chan struct{}), next: c.Config.Handler}
-	away.Config.Handler = proxy
-	away.Start()
-	r := start(t, c, func(s *landscape.Settings) { s.DoorsURL = away.URL })
+	away := httptest.NewServer(proxy)
+	t.Cleanup(away.Close)
+	r := start(t, c, func(s *landscape.Settings) { s.DoorsURL, s.People = away.URL, "off" })
 	ended := make(chan error, 1)
 	go func() { ended <- r.PlayCampaign(t.Context(), 3) }()
 	until(t, func() string { return "the door is tried twice" }, func() bool { return proxy.count() >= 2 })

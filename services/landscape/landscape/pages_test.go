@@ -225,6 +225,7 @@ func TestWhatPeopleTypeIsShownAsText(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
+	settled(t, r, landscape.Expectation{Answers: 1})
 	r.post(t, "/landscape/faults/add", url.Values{"kind": {"hang"}, "path": {attack}})
 	_, body := r.get(t, "/landscape/")
 	if shown := strings.Count(body, "&lt;script&gt;alert(1)&lt;/script&gt;"); strings.Contains(body, attack) || shown != 2 {
@@ -327,9 +328,6 @@ func TestAnotherCampaignIsRunByForm(t *testing.T) {
 func TestSAPIsDisturbedByForm(t *testing.T) {
 	c := newCloseloop(t)
 	r := start(t, c, nil)
-	if err := r.PlayCampaign(t.Context(), 1); err != nil {
-		t.Fatal(err)
-	}
 	const root = "/sap/c4c/odata/v1/c4codataapi/"
 	write := func() (status int) {
 		c.mu.Lock()

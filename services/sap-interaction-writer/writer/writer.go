@@ -157,7 +157,7 @@ func (w *writer) interaction(e event.Event) (marketing.Interaction, *eventsv1.In
 		})
 	case *eventsv1.SurveyResponseReceived:
 		i := w.responseInteraction(e, m)
-		return i, &eventsv1.InteractionWritten{Kind: i.Type, ResponseId: m.GetResponseId()}, named(i.Check(), map[string]string{
+		return i, &eventsv1.InteractionWritten{Kind: i.Type, ResponseId: m.GetResponseId(), RequestId: m.GetRequestId()}, named(i.Check(), map[string]string{
 			"InteractionSourceObject": "responseId", "InteractionSourceObjectAddlID": "surveyId", "InteractionContactId": "contact.externalId",
 		})
 	}

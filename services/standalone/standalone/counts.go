@@ -25,7 +25,7 @@ func (c counts) rows() []row {
 		{"links", "Qualtrics", c.links},
 		{"interactions", "SAP Marketing Cloud", c.interactions},
 		{"mails", "SAP Marketing Cloud", c.mails},
-		{"answers", "Qualtrics", c.answers},
+		{"answers", "SAP Marketing Cloud", c.answers},
 		{"tasks", "SAP Sales Cloud", c.tasks},
 		{"recognitions", "Awardco", c.recognitions},
 	}

@@ -59,6 +59,10 @@ credentials, and that vendor is the real one; no campaign is played then unless 
 // Main runs standalone until SIGINT or SIGTERM and gives the process's exit code. The second signal ends it at once.
 func Main(args []string, out io.Writer, errOut *os.File) int {
 	s := &Settings{}
+	if len(args) > 0 && args[0] == "--version" {
+		fmt.Fprintln(out, "standalone", service.Version())
+		return 0
+	}
 	if len(args) > 0 {
 		settings.Help(out, "standalone", doc, s)
 		return 0

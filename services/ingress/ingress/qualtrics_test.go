@@ -1,0 +1,255 @@
+package ingress_test
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/service/servicetest"
+	"github.com/closeloop/closeloop/proto-events/subjects"
+)
+
+// flat is an event of a subscription without a shared key (qualtrics.md §3.10).
+const flat = `Topic=simbrand.surveyengine.completedResponse.SV_sim0000000000001&Status=Complete&SurveyID=SV_sim0000000000001&ResponseID=R_sim000000000001&CompletedDate=2026-01-15%2009%3A30%3A00&BrandID=simbrand`
+
+// vectors are the golden ones of qualtrics.md §3.10: key, form as it comes, and what it says.
+var vectors = []struct{ name, key, form, says string }{
+	{"G1", "invented-key-0001",
+		form("simbrand.surveyengine.completedResponse.SV_sim0000000000002",
+			"73f211fd8916674f5e138483c2955ea95d1b613253878996feccd107941463a7040e4109caf83e37cc4dba632d040bd578c6ed0c2d565ecdda78216e721f86f7",
+			url.QueryEscape(`{"Status":"Complete","SurveyID":"SV_sim0000000000002","ResponseID":"R_sim000000000002","CompletedDate":"2026-01-15 09:31:07","BrandID":"simbrand"}`)),
+		`{"surveyId":"SV_sim0000000000002","responseId":"R_sim000000000002","completedAt":"2026-01-15T09:31:07Z"}`},
+	{"G2", "s3cr3t-shared-key",
+		`Topic=simbrand.surveyengine.completedResponse.SV_sim0000000000001&HMAC=f7a4740ce4077f555067390e67be64eb4280d5a5d36ee441c33450dd2d50847208b8e90391afd757751fbba3a31c381f49f8e6fc7c6dfdc00ac26f0633228cd7&MSG=%7B%22Status%22%3A%22Complete%22%2C%22SurveyID%22%3A%22SV_sim0000000000001%22%2C%22ResponseID%22%3A%22R_sim000000000001%22%2C%22RecipientID%22%3A%22CGC_sim0000000001%22%2C%22ResponseEventContext%22%3A%22%22%2C%22DistributionID%22%3A%22EMD_sim0000000001%22%2C%22CompletedDate%22%3A%222026-01-15%2009%3A30%3A00%22%2C%22BrandID%22%3A%22simbrand%22%7D&undefined=`,
+		`{"surveyId":"SV_sim0000000000001","responseId":"R_sim000000000001","recipientId":"CGC_sim0000000001","distributionId":"EMD_sim0000000001","completedAt":"2026-01-15T09:30:00Z"}`},
+	{"G3 with %20", "invented-key-0003", form("simbrand.surveyengine.completedResponse.SV_sim0000000000003", digestG3,
+		`%7B%22Status%22%3A%22Complete%22%2C%22SurveyID%22%3A%22SV_sim0000000000003%22%2C%22ResponseID%22%3A%22R_sim000000000003%22%2C%22ResponseEventContext%22%3A%22Gr%C3%B6%C3%9Fe%201%2B2%20%26%20%5C%22x%5C%22%22%2C%22CompletedDate%22%3A%222026-01-15%2009%3A32%3A45%22%2C%22BrandID%22%3A%22simbrand%22%7D`), saysG3},
+	{"G3 with +", "invented-key-0003", form("simbrand.surveyengine.completedResponse.SV_sim0000000000003", digestG3,
+		`%7B%22Status%22%3A%22Complete%22%2C%22SurveyID%22%3A%22SV_sim0000000000003%22%2C%22ResponseID%22%3A%22R_sim000000000003%22%2C%22ResponseEventContext%22%3A%22Gr%C3%B6%C3%9Fe+1%2B2+%26+%5C%22x%5C%22%22%2C%22CompletedDate%22%3A%222026-01-15+09%3A32%3A45%22%2C%22BrandID%22%3A%22simbrand%22%7D`), saysG3},
+}
+
+const (
+	digestG3 = "b745cb56f2206dcadb79943edb86166b2b6fdbae532150dd2729089a31e1f92b8a13cd02b411edfde24872ac548aef8b2f191ab1b13f1b323067fceab345b4e3"
+	saysG3   = `{"surveyId":"SV_sim0000000000003","responseId":"R_sim000000000003","context":"Größe 1+2 & \"x\"","completedAt":"2026-01-15T09:32:45Z"}`
+)
+
+func form(topic, digest, message string) string {
+	return "MSG=" + message + "&Topic=" + topic + "&HMAC=" + digest // in any order
+}
+
+func TestSignedEventsAreTakenUnderAnyOfTheLiveKeys(t *testing.T) {
+	for _, v := range vectors {
+		for name, keys := range map[string]string{"alone": v.key, "new key first": "another-key," + v.key, "new key last": v.key + ", another-key"} {
+			t.Run(v.name+" "+name, func(t *testing.T) {
+				f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": keys, "INGRESS_API_KEYS": "the signature is the credential"})
+				var receipt struct{ ID, LoopID string }
+				f.PostForm("/qualtrics/events", v.form).Want(202).JSON(&receipt)
+				events := servicetest.Events(t, f.broker, subjects.SurveyResponseNotified)
+				if len(events) != 1 || events[0].ID != receipt.ID || events[0].LoopID != receipt.LoopID {
+					t.Fatalf("%d events, receipt %+v", len(events), receipt)
+				}
+				same(t, subjects.SurveyResponseNotified, text(t, events[0].Data), v.says)
+			})
+		}
+	}
+}
+
+func TestEventsThatAreNotSignedAreRefused(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "s3cr3t-shared-key"})
+	good := vectors[1].form
+	for name, body := range map[string]string{
+		"unsigned":            flat,
+		"signed otherwise":    vectors[0].form,
+		"another message":     strings.Replace(good, "R_sim000000000001", "R_sim000000000009", 1),
+		"digest cut":          strings.Replace(good, "33228cd7", "33228c", 1),
+		"digest of another":   strings.Replace(good, "HMAC=f7a4", "HMAC=f7a5", 1),
+		"no digest":           strings.Replace(good, "HMAC=", "HMACK=", 1),
+		"empty digest":        "Topic=x&HMAC=&MSG=",
+		"nothing":             "",
+		"signed with nothing": form("x", "b936cee86c9f87aa5d3c6f2e84cb5a4239a5fe50480a6ec66b70ab5b1f4ac6730c6c515421b327ec1d69402e53dfb49ad7381eb067b338fd7b0cb22247225d47", ""),
+	} {
+		t.Run(name, func(t *testing.T) { f.PostForm("/qualtrics/events", body).WantProblem(401) })
+	}
+	if n := f.all(t); n != 0 {
+		t.Errorf("%d events without a signature", n)
+	}
+}
+
+func TestUnsignedEventsAreTakenFromCallersWithCredentials(t *testing.T) {
+	f := start(t, servicetest.Env{"INGRESS_API_KEYS": "key-1"})
+	f.PostForm("/qualtrics/events", flat).WantProblem(401)
+	f.PostForm("/qualtrics/events", flat+"&RecipientID=CGC_1&DistributionID=EMD_1&CreatorID=UR_1&DistributionChannel=gl", "X-API-Key", "key-1").Want(202)
+	stored := f.stored(t, subjects.SurveyResponseNotified)
+	if len(stored) != 1 {
+		t.Fatalf("%d events", len(stored))
+	}
+	same(t, subjects.SurveyResponseNotified, stored[0], `{"surveyId":"SV_sim0000000000001","responseId":"R_sim000000000001","recipientId":"CGC_1","distributionId":"EMD_1","completedAt":"2026-01-15T09:30:00Z"}`)
+}
+
+func TestPingOfTheSubscriptionIsAnswered(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "key"})
+	f.Get("/qualtrics/events").Want(200)
+}
+
+func TestRepeatedEventIsStoredOnce(t *testing.T) {
+	f := start(t, nil)
+	for range 3 {
+		f.PostForm("/qualtrics/events", flat).Want(202)
+	}
+	if n := f.all(t); n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+}
+
+func TestEventsOfOtherTopicsAreAnsweredWellAndNotStored(t *testing.T) {
+	f := start(t, nil)
+	for _, body := range []string{
+		"Topic=simbrand.surveyengine.startedRecipientSession.SV_1&Status=Started&SurveyID=SV_1&RecipientID=CGC_1",
+		"Topic=simbrand.surveyengine.partialResponse.SV_1&Status=Partial&SurveyID=SV_1&ResponseID=R_1",
+		"Topic=simbrand.controlpanel.activateSurvey&Status=Active&SurveyID=SV_1",
+		"Topic=simbrand.controlpanel.deactivateSurvey&SurveyID=SV_1",
+		"Topic=simbrand.threesixty.created",
+	} {
+		f.PostForm("/qualtrics/events", body).Want(200)
+	}
+	if n := f.all(t); n != 0 {
+		t.Errorf("%d events stored", n)
+	}
+}
+
+func TestNotificationBelongsToTheLoopOfTheRequestInItsContext(t *testing.T) {
+	f := start(t, nil)
+	f.PostForm("/qualtrics/events", flat+"&ResponseEventContext=OB-0000000001").Want(202)
+	if e := servicetest.Events(t, f.broker, subjects.SurveyResponseNotified)[0]; e.LoopID != event.IDOf(subjects.SurveyLinkRequested, "OB-0000000001") {
+		t.Errorf("loop %s", e.LoopID)
+	}
+}
+
+// response is what a web service task sends.
+const response = `{"surveyId":"SV_cart","responseId":"R_1","recordedAt":"2026-07-24T09:29:58Z","requestId":"A1",
+	"values":{"QID1":"Where is my desk lamp?","csat":5},"contact":{"externalId":"P-1001","email":"ada@example.com"}}`
+
+func TestResponseWithItsAnswersIsStored(t *testing.T) {
+	f := start(t, nil)
+	var receipt struct{ ID, LoopID string }
+	f.Post("/qualtrics/responses", response).Want(202).JSON(&receipt)
+	events := servicetest.Events(t, f.broker, subjects.SurveyResponseReceived)
+	if len(events) != 1 || events[0].ID != receipt.ID || events[0].LoopID != receipt.LoopID {
+		t.Fatalf("%d events, receipt %+v", len(events), receipt)
+	}
+	same(t, subjects.SurveyResponseReceived, text(t, events[0].Data), response)
+	if events[0].LoopID != event.IDOf(subjects.SurveyLinkRequested, "A1") {
+		t.Errorf("loop %s is not that of the request", events[0].LoopID)
+	}
+}
+
+func TestLoopOfAResponseIsTheOneThatTravelledWithTheTransaction(t *testing.T) {
+	f := start(t, nil)
+	f.Post("/qualtrics/responses", strings.Replace(response, `"csat"`, `"loopId":"L-1","csat"`, 1)).Want(202)
+	if e := servicetest.Events(t, f.broker, subjects.SurveyResponseReceived)[0]; e.LoopID != "L-1" {
+		t.Errorf("loop %s", e.LoopID)
+	}
+}
+
+func TestResponseMayComeAsAFormAndUnderOtherNames(t *testing.T) {
+	env := servicetest.Env{"DOOR_FIELDS_FILE": file(t, "/qualtrics/responses:\n  id: responseId\n  warum: values.why\n  mail: contact.email\n")}
+	for name, c := range map[string]struct {
+		json bool
+		body string
+	}{
+		"form":                  {false, "surveyId=SV_1&responseId=R_1&recordedAt=2026-07-24T09:29:58Z&values.why=50%25+%26+mehr&contact.email=ada%40example.com"},
+		"form with other names": {false, "surveyId=SV_1&id=R_1&recordedAt=2026-07-24T09:29:58Z&warum=50%25+%26+mehr&mail=ada%40example.com"},
+		"JSON with other names": {true, `{"surveyId":"SV_1","id":"R_1","recordedAt":"2026-07-24T09:29:58Z","warum":"50% & mehr","mail":"ada@example.com"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, env)
+			if c.json {
+				f.Post("/qualtrics/responses", c.body).Want(202)
+			} else {
+				f.PostForm("/qualtrics/responses", c.body).Want(202)
+			}
+			stored := f.stored(t, subjects.SurveyResponseReceived)
+			if len(stored) != 1 {
+				t.Fatalf("%d events", len(stored))
+			}
+			same(t, subjects.SurveyResponseReceived, stored[0], `{"surveyId":"SV_1","responseId":"R_1","recordedAt":"2026-07-24T09:29:58Z","values":{"why":"50% & mehr"},"contact":{"email":"ada@example.com"}}`)
+		})
+	}
+}
+
+func TestResponseIsStoredOnceHoweverOftenAndInWhateverFormItComes(t *testing.T) {
+	f := start(t, nil)
+	first := f.Post("/qualtrics/responses", response).Want(202)
+	again := f.Post("/qualtrics/responses", response).Want(202)
+	f.PostForm("/qualtrics/responses", "responseId=R_1&surveyId=SV_cart&values.csat=5").Want(202)
+	f.PostForm("/qualtrics/events", strings.Replace(flat, "R_sim000000000001", "R_1", 1)).Want(202)
+	if first.Body != again.Body {
+		t.Errorf("answered %s, then %s", first.Body, again.Body)
+	}
+	if n := len(f.stored(t, subjects.SurveyResponseReceived)); n != 1 {
+		t.Errorf("%d responses, want 1", n)
+	}
+	if n := len(f.stored(t, subjects.SurveyResponseNotified)); n != 1 {
+		t.Errorf("%d notifications, want 1: feedback-router sees that the response is there", n)
+	}
+}
+
+func TestResponseThatTheRouterIsFetchingIsTakenAllTheSame(t *testing.T) {
+	f := start(t, nil)
+	bucket, err := f.broker.JS.KeyValue(t.Context(), topology.Effects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = effect.Do(t.Context(), effect.New(bucket), effect.Received("R_1"), event.Event{ID: "E-1", LoopID: "L-1"}, func(context.Context, *effect.Run) (any, error) {
+		f.Post("/qualtrics/responses", response).Want(202)
+		return nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.stored(t, subjects.SurveyResponseReceived)); n != 1 {
+		t.Errorf("%d responses, want 1", n)
+	}
+}
+
+func TestBadInputFromQualtricsIsAnsweredWithTheFieldAndPublishesNothing(t *testing.T) {
+	f := start(t, nil)
+	const events, responses, urlencoded = "/qualtrics/events", "/qualtrics/responses", "application/x-www-form-urlencoded"
+	for _, c := range []struct {
+		name, path, contentType, body string
+		status                        int
+		fields                        []string
+	}{
+		{"event without a survey", events, urlencoded, "Topic=b.surveyengine.completedResponse.SV_1&ResponseID=R_1", 400, []string{"SurveyID"}},
+		{"event without a response", events, urlencoded, "Topic=b.surveyengine.completedResponse.SV_1&SurveyID=SV_1", 400, []string{"ResponseID"}},
+		{"event of no kind", events, urlencoded, "SurveyID=SV_1&ResponseID=R_1", 400, []string{"Topic"}},
+		{"empty event", events, urlencoded, "", 400, []string{"Topic"}},
+		{"event with a wrong id", events, urlencoded, "Status=Complete&SurveyID=SV_1&ResponseID=../R_1", 400, []string{"ResponseID"}},
+		{"message that is no JSON", events, urlencoded, "Topic=x&HMAC=&MSG=%7B", 400, []string{"MSG"}},
+		{"no form", events, urlencoded, "%zz", 400, nil},
+		{"event as JSON", events, "application/json", `{"Status":"Complete","SurveyID":"SV_1","ResponseID":"R_1"}`, 415, nil},
+		{"event as multipart", events, "multipart/form-data; boundary=x", "--x--", 415, nil},
+		{"response without an id", responses, "application/json", `{"surveyId":"SV_1"}`, 400, []string{"responseId"}},
+		{"misspelt field", responses, "application/json", `{"responseId":"R_1","answers":{}}`, 400, []string{"answers"}},
+		{"no time", responses, "application/json", `{"responseId":"R_1","recordedAt":"yesterday"}`, 400, []string{"recordedAt"}},
+		{"no survey id", responses, urlencoded, `responseId=R_1&surveyId=cart`, 400, []string{"surveyId"}},
+		{"misspelt form field", responses, urlencoded, `responseId=R_1&why=late`, 400, []string{"why"}},
+		{"piped text broke the JSON", responses, "application/json", `{"responseId":"R_1","values":{"why":"he said "late""}}`, 400, nil},
+		{"another kind of body", responses, "application/xml", `<r/>`, 415, nil},
+		{"too large", responses, "application/json", `{"responseId":"R_1","values":{"why":"` + strings.Repeat("x", 1<<20) + `"}}`, 413, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			answer := f.Do("POST", c.path, c.contentType, c.body).WantProblem(c.status, c.fields...)
+			if strings.Contains(answer.Body, "late") {
+				t.Errorf("the answer repeats what was sent: %s", answer.Body)
+			}
+		})
+	}
+	if n := f.all(t); n != 0 {
+		t.Errorf("%d events of bad input", n)
+	}
+}
