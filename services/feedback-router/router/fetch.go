@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -88,13 +89,19 @@ func (r *router) received(m *eventsv1.SurveyResponseNotified, response *qualtric
 }
 
 // requestOf gives the request that an answer belongs to: what travelled with the transaction, else what the survey put
-// into ResponseEventContext (qualtrics.md §1.3, rule 9).
-func requestOf(value, context string) string {
-	if value != "" {
-		return value
+// into ResponseEventContext (qualtrics.md §1.3, rule 9). What is too long for a request id is something else under its
+// name; the answer counts all the same.
+func requestOf(candidates ...string) string {
+	for _, id := range candidates {
+		if n := utf8.RuneCountInString(id); n > 0 && n <= maxRequestID {
+			return id
+		}
 	}
-	return context
+	return ""
 }
+
+// maxRequestID is the length that survey.link.requested allows.
+const maxRequestID = 50
 
 // loopOf finds the loop that an answer belongs to: the one that travelled with the transaction, else the one that a
 // request of that id began.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/bus"
@@ -32,6 +33,16 @@ type Settings struct {
 func (s *Settings) Validate() error {
 	if s.RulesInterval <= 0 {
 		return fmt.Errorf("RULES_INTERVAL must be above 0")
+	}
+	if s.RulesFile == "" {
+		return nil
+	}
+	source, err := os.ReadFile(s.RulesFile)
+	if err == nil {
+		_, err = rules.Parse(s.RulesFile, source)
+	}
+	if err != nil {
+		return fmt.Errorf("RULES_FILE: %w", err)
 	}
 	return nil
 }

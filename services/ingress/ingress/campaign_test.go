@@ -125,7 +125,7 @@ func TestPingIsAnsweredToEverybody(t *testing.T) {
 func TestEmptyPackageIsNormal(t *testing.T) {
 	f := start(t, nil)
 	for _, body := range []string{
-		``, ` `, `{}`, `null`, `{"d":{}}`, `{"d":{"CampaignId":"1"}}`, `{"CampaignId":"1"}`, `{"d":{"CampaignTargetGroupMembers":[]}}`,
+		``, ` `, `{}`, `{"d":{}}`, `{"d":{"CampaignId":"1"}}`, `{"CampaignId":"1"}`, `{"d":{"CampaignTargetGroupMembers":[]}}`,
 		`{"CampaignTargetGroupMembers":[]}`, `{"d":{"CampaignTargetGroupMembers":null}}`, `{"d":{"CampaignTargetGroupMembers":""}}`,
 		`{"d":{"CampaignTargetGroupMembers":{"results":[]}}}`,
 	} {

@@ -152,6 +152,9 @@ func member(at, outboundID string, c *eventsv1.Campaign, tree map[string]any) Me
 	if err != nil {
 		request = &eventsv1.SurveyLinkRequested{}
 	}
+	if request.Contact == nil { // so that what is missing is named by its attribute
+		request.Contact = &eventsv1.Contact{}
+	}
 	request.RequestId = outboundID
 	request.Campaign = &eventsv1.Campaign{
 		CampaignId: c.GetCampaignId(), Name: c.GetName(), MarketingArea: c.GetMarketingArea(), OutboundId: outboundID,

@@ -44,11 +44,11 @@ const (
 //go:embed attributes.yaml
 var AttributesFile []byte
 
-// What a campaign leads to, and how far one has come.
-type (
-	Expectation = demo.Expectation
-	Campaign    = demo.Campaign
-)
+// Expectation is what campaigns lead to, or have led to so far.
+type Expectation = demo.Expectation
+
+// Campaign is one campaign of the demonstration and how far it has come.
+type Campaign = demo.Campaign
 
 // Errors of [Landscape.PlayCampaign].
 var (

@@ -3,6 +3,7 @@ package landscape_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -220,7 +221,7 @@ func TestACampaignCutOffIsResumedAndNotDoubled(t *testing.T) {
 	go func() { ended <- r.PlayCampaign(playing, 5) }()
 	<-refusing
 	giveUp()
-	if err := <-ended; err != context.Canceled {
+	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("whoever waited was told %v", err)
 	}
 	r.stop()
@@ -291,7 +292,7 @@ func (l *later) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestCampaignsOfNoSizeAreRefused(t *testing.T) {
 	r := start(t, newCloseloop(t), nil)
 	for _, members := range []int{-1, 0, 1_000_000} {
-		if err := r.PlayCampaign(t.Context(), members); err != landscape.ErrMembers {
+		if err := r.PlayCampaign(t.Context(), members); !errors.Is(err, landscape.ErrMembers) {
 			t.Errorf("%d members: %v", members, err)
 		}
 	}

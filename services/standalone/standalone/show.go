@@ -41,7 +41,7 @@ func (s *show) play(ctx context.Context, members int) error {
 	if members == 0 {
 		return nil
 	}
-	if len(s.vendors.Books().Marketing.Campaigns) == 0 {
+	if len(s.vendors.Campaigns()) == 0 {
 		fmt.Fprintf(s.out, "Playing a campaign with %d members through the whole loop.\n", members)
 		if err := s.vendors.PlayCampaign(ctx, members); err != nil {
 			return fmt.Errorf("the campaign did not start: %w", err)

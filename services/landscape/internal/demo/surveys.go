@@ -3,6 +3,7 @@ package demo
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/closeloop/closeloop/services/landscape/internal/qualtrics"
 )
@@ -82,10 +83,7 @@ func jsonTemplate(values map[string]string) string {
 }
 
 func formTemplate(values map[string]string) map[string]string {
-	form := map[string]string{}
-	for name, template := range identity {
-		form[name] = template
-	}
+	form := maps.Clone(identity)
 	for name, template := range contact {
 		form["contact."+name] = template
 	}
