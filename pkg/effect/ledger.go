@@ -337,8 +337,7 @@ func (r *Record) unsettled() bool {
 }
 
 func unreachable(err error) error {
-	var f *fault.Fault
-	if errors.As(err, &f) {
+	if _, ok := errors.AsType[*fault.Fault](err); ok {
 		return err
 	}
 	return &fault.Fault{Class: fault.Transient, Reason: "the ledger cannot be reached: " + err.Error(), Err: err}

@@ -119,7 +119,7 @@ func TestSameBusinessKeySameEvent(t *testing.T) {
 		}
 		return e
 	}
-	if make().ID != make().ID || make().DedupeKey() != "recognition.submitted/R_1" {
+	if first, again := make(), make(); first.ID != again.ID || first.DedupeKey() != "recognition.submitted/R_1" {
 		t.Errorf("id or key differ: %s", make().DedupeKey())
 	}
 	if d := make().Distinct("rule"); d.ID == make().ID || d.DedupeKey() != "recognition.submitted/R_1/rule" {

@@ -100,8 +100,7 @@ func Later(d time.Duration, format string, args ...any) *Fault {
 
 // From finds the fault in err's chain; an error without one is [Transient].
 func From(err error) *Fault {
-	var f *Fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Fault](err); ok {
 		return f
 	}
 	return &Fault{Class: Transient, Reason: err.Error(), Err: err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"strconv"
@@ -172,9 +173,7 @@ func ofRouter(e *echo.HTTPError) *Problem {
 // writeProblem answers with a problem.
 func writeProblem(c echo.Context, p *Problem) error {
 	r := &Response{Status: p.Status, Header: http.Header{}, ContentType: "application/problem+json", Body: p}
-	for name, values := range p.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, p.header)
 	if p.RetryAfter > 0 {
 		r.Header.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}

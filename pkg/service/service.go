@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -143,8 +144,8 @@ func (h *Host) drain(ctx context.Context) {
 
 // close ends everything else, when the door is shut.
 func (h *Host) close(ctx context.Context) {
-	for i := len(h.stops) - 1; i >= 0; i-- {
-		h.stops[i](ctx)
+	for _, stop := range slices.Backward(h.stops) {
+		stop(ctx)
 	}
 	h.running.Wait()
 	if h.Bus != nil {
@@ -200,13 +201,12 @@ func Version() string {
 	if !ok {
 		return "unknown"
 	}
-	version := info.Main.Version
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
-			version += " " + s.Value
+			return info.Main.Version + " " + s.Value
 		}
 	}
-	return version
+	return info.Main.Version
 }
 
 // Run runs one service with loaded settings until ctx ends, then drains it.

@@ -44,7 +44,7 @@ func Load(into any) error {
 		if !s.CanInterface() { // an embedded struct of a private type: its Validate is that of the outer one
 			continue
 		}
-		if checked, ok := s.Addr().Interface().(interface{ Validate() error }); ok {
+		if checked, ok := reflect.TypeAssert[interface{ Validate() error }](s.Addr()); ok {
 			wrong.add(checked.Validate())
 		}
 	}

@@ -251,19 +251,19 @@ func members(t *testing.T) proto.Message {
 	t.Helper()
 	rule := &descriptorpb.FieldOptions{}
 	proto.SetExtension(rule, validate.E_Field, validate.FieldRules_builder{
-		String: validate.StringRules_builder{Email: proto.Bool(true)}.Build(),
+		String: validate.StringRules_builder{Email: new(true)}.Build(),
 	}.Build())
 	file := &descriptorpb.FileDescriptorProto{
-		Name: proto.String("members.proto"), Package: proto.String("test"), Syntax: proto.String("proto3"),
+		Name: new("members.proto"), Package: new("test"), Syntax: new("proto3"),
 		Dependency: []string{"buf/validate/validate.proto"},
 		MessageType: []*descriptorpb.DescriptorProto{
-			{Name: proto.String("Batch"), Field: []*descriptorpb.FieldDescriptorProto{{
-				Name: proto.String("member_list"), JsonName: proto.String("memberList"), Number: proto.Int32(1),
+			{Name: new("Batch"), Field: []*descriptorpb.FieldDescriptorProto{{
+				Name: new("member_list"), JsonName: new("memberList"), Number: proto.Int32(1),
 				Label: descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum(),
-				Type:  descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), TypeName: proto.String(".test.Member"),
+				Type:  descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), TypeName: new(".test.Member"),
 			}}},
-			{Name: proto.String("Member"), Field: []*descriptorpb.FieldDescriptorProto{{
-				Name: proto.String("mail_address"), JsonName: proto.String("mailAddress"), Number: proto.Int32(1), Options: rule,
+			{Name: new("Member"), Field: []*descriptorpb.FieldDescriptorProto{{
+				Name: new("mail_address"), JsonName: new("mailAddress"), Number: proto.Int32(1), Options: rule,
 				Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 				Type:  descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(),
 			}}},

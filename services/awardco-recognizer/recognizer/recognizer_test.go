@@ -2,6 +2,7 @@ package recognizer_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -31,9 +32,7 @@ func start(t *testing.T, env servicetest.Env) fixture {
 	t.Parallel()
 	f := fixture{awards: newCompany(t), broker: bustest.Start(t, topology.Settings{})}
 	all := servicetest.Env{"AWARDCO_BASE_URL": f.awards.URL + "/api", "AWARDCO_API_KEY": apiKey}
-	for name, value := range env {
-		all[name] = value
-	}
+	maps.Copy(all, env)
 	f.Service = servicetest.Start(t, f.broker, recognizer.Define, all)
 	return f
 }

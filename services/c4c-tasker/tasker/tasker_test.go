@@ -2,6 +2,7 @@ package tasker_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,9 +34,7 @@ func start(t *testing.T, env servicetest.Env, declared ...topology.Settings) fix
 	t.Parallel()
 	f := fixture{sales: newSalesCloud(t), broker: bustest.Start(t, append(declared, topology.Settings{})[0])}
 	all := servicetest.Env{"C4C_BASE_URL": f.sales.URL, "C4C_USERNAME": user, "C4C_PASSWORD": password}
-	for name, value := range env {
-		all[name] = value
-	}
+	maps.Copy(all, env)
 	f.Service = servicetest.Start(t, f.broker, tasker.Define, all)
 	return f
 }

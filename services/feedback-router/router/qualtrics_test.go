@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"maps"
 	"net/http"
 	"sync"
 	"testing"
@@ -66,8 +67,6 @@ func (v *brand) answered(id string, values map[string]any) {
 		"startDate": "2026-07-24T09:28:11Z", "endDate": "2026-07-24T09:29:58Z", "recordedDate": "2026-07-24T09:29:58.734Z",
 		"status": 0, "finished": 1, "progress": 100, "duration": 107,
 	}
-	for name, value := range values {
-		all[name] = value
-	}
+	maps.Copy(all, values)
 	v.responses[id] = all
 }

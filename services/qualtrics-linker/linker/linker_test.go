@@ -2,6 +2,7 @@ package linker_test
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -50,9 +51,7 @@ func start(t *testing.T, env servicetest.Env) fixture {
 	t.Parallel()
 	f := fixture{brand: newBrand(t), broker: bustest.Start(t, topology.Settings{})}
 	all := settings(f.brand)
-	for name, value := range env {
-		all[name] = value
-	}
+	maps.Copy(all, env)
 	f.Service = servicetest.Start(t, f.broker, linker.Define, all)
 	return f
 }
@@ -60,9 +59,10 @@ func start(t *testing.T, env servicetest.Env) fixture {
 // created gives the one link that was made.
 func (f fixture) created(t *testing.T) (event.Event, *eventsv1.SurveyLinkCreated) {
 	t.Helper()
-	all := f.Published(subjects.SurveyLinkCreated, 1)
+	f.Published(subjects.SurveyLinkCreated, 1)
 	f.Settled()
-	if all = servicetest.Events(t, f.broker, subjects.SurveyLinkCreated); len(all) != 1 {
+	all := servicetest.Events(t, f.broker, subjects.SurveyLinkCreated)
+	if len(all) != 1 {
 		t.Fatalf("%d links, want 1", len(all))
 	}
 	return all[0], all[0].Data.(*eventsv1.SurveyLinkCreated)
@@ -179,9 +179,7 @@ func TestPeopleWhoMustNotBeInvitedAreNot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, c.env)
 			f.brand.change = func(links []link) []link {
-				for field, value := range c.link {
-					links[0][field] = value
-				}
+				maps.Copy(links[0], c.link)
 				return links
 			}
 			f.broker.Publish(subjects.SurveyLinkRequested, wanted, "ce-loopid", "L-1")

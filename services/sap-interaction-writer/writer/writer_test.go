@@ -1,6 +1,7 @@
 package writer_test
 
 import (
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -38,9 +39,7 @@ func start(t *testing.T, env servicetest.Env) fixture {
 	t.Parallel()
 	f := fixture{tenant: newTenant(t), broker: bustest.Start(t, topology.Settings{})}
 	all := servicetest.Env{"SAP_MARKETING_BASE_URL": f.tenant.URL, "SAP_MARKETING_USERNAME": user, "SAP_MARKETING_PASSWORD": password}
-	for name, value := range env {
-		all[name] = value
-	}
+	maps.Copy(all, env)
 	f.Service = servicetest.Start(t, f.broker, writer.Define, all)
 	return f
 }

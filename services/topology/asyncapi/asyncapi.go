@@ -16,7 +16,9 @@ import (
 // object keeps its keys in the order in which they were written, so that the document is the same every time.
 type object = yaml.MapSlice
 
-func put(o object, key string, value any) object { return append(o, yaml.MapItem{Key: key, Value: value}) }
+func put(o object, key string, value any) object {
+	return append(o, yaml.MapItem{Key: key, Value: value})
+}
 
 // Write writes the document. What AsyncAPI has no words for stands in x- fields: stream, durables and the key by which
 // JetStream recognises a repeat.
@@ -28,10 +30,10 @@ func Write(w io.Writer, t topology.Topology) error {
 		name := string(message.Name())
 		channels = put(channels, c.Subject, channel(t, c, name))
 		for _, s := range t.Services {
-			if slices.Contains(s.Publishes, c.Subject) {
+			if about(s.Publishes, c.Subject) {
 				operations = put(operations, s.Name+" publishes "+c.Subject, operation("send", c.Subject))
 			}
-			if slices.Contains(s.Takes, c.Subject) {
+			if about(s.Takes, c.Subject) {
 				operations = put(operations, s.Name+" takes "+c.Subject, operation("receive", c.Subject))
 			}
 		}
@@ -65,6 +67,20 @@ func Write(w io.Writer, t topology.Topology) error {
 	return yaml.NewEncoder(w, yaml.IndentSequence(true)).Encode(document)
 }
 
+// about tells whether any of the declared subjects belongs to the channel of a subject. Either may be feedback.*; a
+// declared subject without a channel of its own belongs to that one.
+func about(declared []string, subject string) bool {
+	return slices.ContainsFunc(declared, func(d string) bool {
+		own := slices.ContainsFunc(subjects.All, func(c subjects.Contract) bool { return c.Subject == d })
+		return d == subject || covers(d, subject) || !own && covers(subject, d)
+	})
+}
+
+func covers(pattern, subject string) bool {
+	prefix, wild := strings.CutSuffix(pattern, "*")
+	return wild && strings.HasPrefix(subject, prefix)
+}
+
 func ref(kind, name string) object {
 	return object{{Key: "$ref", Value: "#/components/" + kind + "/" + name}}
 }
@@ -80,7 +96,7 @@ func operation(action, subject string) object {
 func channel(t topology.Topology, c subjects.Contract, message string) object {
 	var durables []string
 	for _, s := range t.Services {
-		if slices.Contains(s.Takes, c.Subject) {
+		if about(s.Takes, c.Subject) {
 			durables = append(durables, s.Name)
 		}
 	}

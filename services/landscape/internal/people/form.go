@@ -3,6 +3,7 @@ package people
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -99,9 +100,7 @@ func (f *form) add(q question) {
 // fill gives the form as the person fills it in.
 func (f form) fill(p Person) url.Values {
 	filled := url.Values{}
-	for name, values := range f.hidden {
-		filled[name] = values
-	}
+	maps.Copy(filled, f.hidden)
 	for _, q := range f.questions {
 		if answer := p.answer(q, f.questions); answer != "" {
 			filled.Set(q.name, answer)

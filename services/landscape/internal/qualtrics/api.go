@@ -112,8 +112,7 @@ func (s *Simulator) operation(name string, act operation) http.Handler {
 }
 
 func tooLarge(err error) error {
-	var limit *http.MaxBytesError
-	if errors.As(err, &limit) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return refuse(http.StatusRequestEntityTooLarge, "", "The request body is larger than 5 MB.")
 	}
 	return badRequest("The request body could not be read.")
