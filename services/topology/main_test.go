@@ -106,15 +106,14 @@ func asYAML[C jetstream.StreamConfig | jetstream.ConsumerConfig](t *testing.T, c
 }
 
 func TestSettingsThatCannotWorkAreRefusedByName(t *testing.T) {
-	for variable, value := range map[string]string{
-		"TOPOLOGY_REPLICAS": "2", "TOPOLOGY_EVENTS_MAX_BYTES": "-1", "C4C_SUBJECTS": "feedback.late,nonsense",
-		"TOPOLOGY_ACK_WAIT": "soon", "LOG_LEVEL": "loud",
+	for variable, c := range map[string]struct{ value, says string }{
+		"TOPOLOGY_REPLICAS": {"2", "TOPOLOGY_REPLICAS"}, "TOPOLOGY_EVENTS_MAX_BYTES": {"-1", "TOPOLOGY_"},
+		"C4C_SUBJECTS": {"feedback.late,nonsense", "nonsense"}, "TOPOLOGY_ACK_WAIT": {"soon", "TOPOLOGY_ACK_WAIT"}, "LOG_LEVEL": {"loud", "LOG_LEVEL"},
 	} {
 		t.Run(variable, func(t *testing.T) {
-			t.Setenv(variable, value)
-			err := run(t.Context(), nil, &bytes.Buffer{})
-			if err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(variable, "EVENTS_MAX_BYTES")) && !strings.Contains(err.Error(), "TOPOLOGY_") {
-				t.Errorf("error %v does not name %s", err, variable)
+			t.Setenv(variable, c.value)
+			if err := run(t.Context(), nil, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("error %v does not say %s", err, c.says)
 			}
 		})
 	}

@@ -36,7 +36,7 @@ func (g guarded) url(user string) string {
 	return strings.Replace(g.URL(), "://", "://"+user+":"+password(user)+"@", 1)
 }
 
-func startGuarded(t *testing.T) guarded {
+func startGuarded(t *testing.T, more string) guarded {
 	t.Helper()
 	g := guarded{declared: topology.Of(topology.Settings{})}
 	users := []string{permissions.Job, permissions.Operator}
@@ -47,7 +47,7 @@ func startGuarded(t *testing.T) guarded {
 		t.Setenv(permissions.PasswordVariable(user), `"`+password(user)+`"`)
 	}
 	config := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(config, []byte("listen: 127.0.0.1:-1\n"+output(t, "permissions")), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("listen: 127.0.0.1:-1\n"+more+"\n"+output(t, "permissions")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -56,6 +56,7 @@ func startGuarded(t *testing.T) guarded {
 	}
 	t.Cleanup(g.Stop)
 	t.Setenv("NATS_URL", g.url(permissions.Job))
+	t.Setenv("TOPOLOGY_TIMEOUT", "15s")
 	t.Setenv("LOG_LEVEL", "error")
 	output(t, "apply")
 	output(t, "apply")
@@ -90,34 +91,49 @@ func made(t *testing.T, subject, id string) event.Event {
 }
 
 func TestEveryServiceMayDoWhatItNeedsUnderItsUser(t *testing.T) {
-	g := startGuarded(t)
-	for _, s := range g.declared.Services {
-		t.Run(s.Name, func(t *testing.T) {
-			b, err := bus.Connect(t.Context(), bus.Options{Service: s.Name, URL: g.url(s.Name)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer b.Close()
-			outcomes, err := b.Outcomes(append(s.Awaits, topology.DeadLetterSubject(s.Name))[:max(len(s.Awaits), min(1, len(s.Takes)))]...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = outcomes.Close() }()
-			for _, subject := range s.Publishes {
-				if _, err := b.Publish(t.Context(), made(t, subject, "p"+s.Name[:2])); err != nil {
-					t.Errorf("publishing %s: %v", subject, err)
-				}
-			}
-			for _, scope := range s.EffectScopes {
-				keepsLedger(t, b, scope)
-			}
-			if len(s.Takes) > 0 {
-				handles(t, g, s, b)
-			}
-			if err := b.Ready(); err != nil {
-				t.Errorf("the broker refused something that the service needs: %v", err)
+	for name, more := range map[string]string{"acks of today": "", "acks of servers to come": "feature_flags {js_ack_fc_v2: true}"} {
+		t.Run(name, func(t *testing.T) {
+			g := startGuarded(t, more)
+			for _, s := range g.declared.Services {
+				t.Run(s.Name, func(t *testing.T) {
+					t.Parallel()
+					works(t, g, s)
+				})
 			}
 		})
+	}
+}
+
+// works does all that a service does with the broker.
+func works(t *testing.T, g guarded, s topology.Service) {
+	t.Helper()
+	b, err := bus.Connect(t.Context(), bus.Options{Service: s.Name, URL: g.url(s.Name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	awaited := slices.Clone(s.Awaits)
+	if len(s.Takes) > 0 {
+		awaited = append(awaited, topology.DeadLetterSubject(s.Name))
+	}
+	outcomes, err := b.Outcomes(awaited...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = outcomes.Close() }()
+	for _, subject := range s.Publishes {
+		if _, err := b.Publish(t.Context(), made(t, subject, "p"+s.Name[:2])); err != nil {
+			t.Errorf("publishing %s: %v", subject, err)
+		}
+	}
+	for _, scope := range s.EffectScopes {
+		keepsLedger(t, b, scope)
+	}
+	if len(s.Takes) > 0 {
+		handles(t, g, s, b)
+	}
+	if err := b.Ready(); err != nil {
+		t.Errorf("the broker refused something that the service needs: %v", err)
 	}
 }
 
@@ -214,9 +230,10 @@ func (g guarded) js(t *testing.T, user string) jetstream.JetStream {
 }
 
 func TestNoServiceMayDoMore(t *testing.T) {
-	g := startGuarded(t)
+	g := startGuarded(t, "")
 	for _, s := range g.declared.Services {
 		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
 			refusals := make(chan string, 100)
 			nc, err := nats.Connect(g.url(s.Name), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err.Error() }))
 			if err != nil {
@@ -295,7 +312,7 @@ func deaf(all topology.Topology, s topology.Service) []string {
 }
 
 func TestJobMayCreateAndNotDelete(t *testing.T) {
-	g := startGuarded(t)
+	g := startGuarded(t, "")
 	refusals := make(chan string, 100)
 	nc, err := nats.Connect(g.url(permissions.Job), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refusals <- err.Error() }))
 	if err != nil {

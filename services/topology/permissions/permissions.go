@@ -15,7 +15,7 @@ const Job = "topology"
 // job is what the topology job needs: to create and to change, never to delete or purge.
 var job = topology.Permissions{
 	Publish: []string{
-		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.INFO.*",
+		"$JS.API.INFO", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.INFO.*",
 		"$JS.API.CONSUMER.CREATE.>", "$JS.API.CONSUMER.INFO.>",
 	},
 	Subscribe: []string{topology.InboxPrefix(Job) + ".>"},
