@@ -163,6 +163,9 @@ func (b *Bus) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error)
 		if err == nil {
 			return ack, nil
 		}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return nil, err
+		}
 		if api := new(jetstream.APIError); errors.As(err, &api) && api.Code != 503 {
 			return nil, fmt.Errorf("%w: %s", ErrUnavailable, api.Description)
 		}

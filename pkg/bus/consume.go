@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -37,8 +36,10 @@ type Consuming struct {
 	consumer Consumer
 	gates    gates
 
-	lanes []chan *delivery
-	work  sync.WaitGroup // lanes
+	slots   chan struct{} // messages in hand, waiting ones included
+	workers chan struct{} // handlers at work
+	work    sync.WaitGroup
+	loops   loops
 
 	mu       sync.Mutex
 	contexts []jetstream.ConsumeContext
@@ -62,15 +63,8 @@ func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
 	}
 	c := &Consuming{bus: b, consumer: consumer}
 	c.handling, c.giveUp = context.WithCancel(context.WithoutCancel(ctx))
-	for range consumer.Parallel {
-		lane := make(chan *delivery, 4*consumer.Parallel) // holds the whole prefetch of both durables: the callback never blocks
-		c.lanes = append(c.lanes, lane)
-		c.work.Go(func() {
-			for d := range lane {
-				c.handle(d)
-			}
-		})
-	}
+	// As many again may wait for a worker as are at work: enough to never wait for the broker, little enough to hand back.
+	c.slots, c.workers = make(chan struct{}, 2*consumer.Parallel), make(chan struct{}, consumer.Parallel)
 	go c.bind(ctx)
 	return c
 }
@@ -110,9 +104,6 @@ func (c *Consuming) Drain(ctx context.Context) {
 		}
 		for _, cc := range contexts {
 			<-cc.Closed()
-		}
-		for _, lane := range c.lanes {
-			close(lane)
 		}
 		c.work.Wait()
 	}()
@@ -170,9 +161,10 @@ func (c *Consuming) start(ctx context.Context, stream string) error {
 	}
 	// Three signs of life within the broker's patience.
 	alive := durable.CachedInfo().Config.AckWait / 3
-	// Prefetch is twice the parallel handlers: enough to never wait for the broker, little enough to hand back.
+	// One beyond those in hand: what the client buffers sends no sign of life, and a callback that takes messages and
+	// queues them would make it buffer without end.
 	cc, err := durable.Consume(func(m jetstream.Msg) { c.receive(m, alive) },
-		jetstream.PullMaxMessages(2*c.consumer.Parallel),
+		jetstream.PullMaxMessages(1),
 		jetstream.ConsumeErrHandler(c.onConsumeError(stream)))
 	if err != nil {
 		return err
@@ -203,22 +195,28 @@ func (c *Consuming) onConsumeError(stream string) jetstream.ConsumeErrHandlerFun
 	}
 }
 
-// receive hands a message to the lane of its loop. Signs of life keep the broker from giving it to another replica.
+// receive takes a message in hand, as soon as there is room. Signs of life keep the broker from giving it to another
+// replica meanwhile.
 func (c *Consuming) receive(m jetstream.Msg, alive time.Duration) {
 	d, err := c.open(m)
 	if err != nil {
 		c.bus.log.Error("a message without JetStream metadata cannot be handled", "subject", m.Subject(), "error", err)
 		return
 	}
-	c.bus.metrics.inHand.Inc()
 	d.keep(alive)
-	c.lanes[laneOf(d.event.LoopID, len(c.lanes))] <- d
-}
-
-func laneOf(loopID string, lanes int) int {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(loopID)) // never fails
-	return int(h.Sum32() % uint32(lanes))
+	c.slots <- struct{}{}
+	c.bus.metrics.inHand.Inc()
+	if c.loops.join(d) {
+		return // handled after the one before it
+	}
+	c.work.Go(func() {
+		for next := d; next != nil; next = c.loops.next(next) {
+			c.workers <- struct{}{}
+			c.handle(next)
+			<-c.workers
+			<-c.slots
+		}
+	})
 }
 
 func (c *Consuming) handle(d *delivery) {

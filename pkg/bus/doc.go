@@ -15,4 +15,5 @@
 //	Transient, NotYet, Unknown        held in RETRIES with growing delay; after the last attempt a dead letter
 //	Busy                              held for a moment, no attempt counted
 //	Throttled, Down, Unauthorized     the consumer pauses for the whole fleet; held until then, no attempt counted
+//	Forbidden                         the same, attempts counted: it may be this one record alone
 package bus

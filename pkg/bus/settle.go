@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
 )
 
@@ -33,7 +34,11 @@ const (
 // settle is the one place that decides what happens to a message.
 func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 	// Settling must work while handlers are cancelled, hence a context of its own.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*publishTotal)
+	patience := 2 * publishTotal
+	if c.handling.Err() != nil {
+		patience = time.Second // the grace period is over: what cannot be settled now, the broker delivers again
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	f := &fault.Fault{}
 	if err != nil {
@@ -139,14 +144,22 @@ func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (tim
 		c.bus.log.Error("the vendor is out: work waits, nothing is lost", "vendor", f.Vendor, "class", f.Class, "reason", f.Reason, "until", until.UTC().Format(time.RFC3339))
 	}
 	c.bus.metrics.paused.Set(1)
+	// A little after the pause's end, spread out: the first one to come finds out whether the vendor is back.
+	delay := time.Until(until) + rand.N(time.Second)
+	if f.Class == fault.Forbidden { // perhaps only this one is: it must not come back for ever
+		d.attempts++
+		own, again := retryDelay(d.attempts)
+		if !again {
+			return 0, c.deadLetter(ctx, d, fault.Exhausted, f)
+		}
+		delay = max(delay, own)
+	}
 	for _, stream := range []string{topology.Events, topology.Retries} {
 		if err := c.extendPause(ctx, stream, until); err != nil {
 			// Not fatal: this replica's gate is shut, the others will find out by themselves.
 			c.bus.log.Warn("pausing the consumer", "stream", stream, "error", err)
 		}
 	}
-	// A little after the pause's end, spread out: the first one to come finds out whether the vendor is back.
-	delay := time.Until(until) + rand.N(time.Second)
 	return delay, c.hold(ctx, d, delay, f.Class)
 }
 
@@ -175,7 +188,7 @@ func (c *Consuming) vendorReached(d *delivery) {
 // hold stores a copy that comes back to this service after delay, then acknowledges the message in hand: never the
 // other way round.
 func (c *Consuming) hold(ctx context.Context, d *delivery, delay time.Duration, class fault.Class) error {
-	m := nats.NewMsg(topology.HoldSubject(c.bus.service, holdToken(d.event.ID)))
+	m := nats.NewMsg(topology.HoldSubject(c.bus.service, holdToken(d.origin)))
 	m.Data = d.msg.Data()
 	m.Header = d.copied()
 	d.describe(m.Header)
@@ -190,6 +203,9 @@ func (c *Consuming) hold(ctx context.Context, d *delivery, delay time.Duration, 
 	// Of the message in hand, not of event and attempt: a hold that counts no attempt must not repeat its id.
 	m.Header.Set(nats.MsgIdHdr, c.inHand(d))
 	if _, err := c.bus.store(ctx, m); err != nil {
+		if errors.Is(err, nats.ErrMaxPayload) {
+			return c.deadLetter(ctx, d, fault.Invalid, fault.New(fault.Invalid, "the event is too large to be held for a retry"))
+		}
 		return fmt.Errorf("holding the event: %w", err)
 	}
 	return c.ack(ctx, d)
@@ -200,9 +216,10 @@ func (c *Consuming) inHand(d *delivery) string {
 	return fmt.Sprintf("%s:%s:%d", c.bus.service, d.meta.Stream, d.meta.Sequence.Stream)
 }
 
-// holdToken names an event in a subject, where dots and spaces have a meaning.
-func holdToken(eventID string) string {
-	sum := sha256.Sum256([]byte(eventID))
+// holdToken names the original in a subject. It is the same at each of its retries, and no two originals share one, as
+// they may share an id that somebody gave them.
+func holdToken(o event.Origin) string {
+	sum := sha256.Sum256([]byte(o.ID()))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -218,7 +235,14 @@ func (c *Consuming) deadLetter(ctx context.Context, d *delivery, class fault.Cla
 		m.Header.Set(HeaderField, headerSafe(f.Field))
 	}
 	m.Header.Set(nats.MsgIdHdr, "dead:"+c.inHand(d))
-	if _, err := c.bus.store(ctx, m); err != nil {
+	_, err := c.bus.store(ctx, m)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		// With our headers it would not fit. The original stays where the headers say.
+		m.Data = nil
+		m.Header.Set(HeaderReason, m.Header.Get(HeaderReason)+" (the body is too large for a copy: see "+HeaderStream+" and "+HeaderSequence+")")
+		_, err = c.bus.store(ctx, m)
+	}
+	if err != nil {
 		return fmt.Errorf("storing the dead letter: %w", err)
 	}
 	c.bus.metrics.deadLetters.WithLabelValues(string(class)).Inc()

@@ -38,12 +38,18 @@ const (
 	Down Class = "down"
 	// Unauthorized: the vendor refuses our credentials. The consumer pauses, no attempt counted, people are told.
 	Unauthorized Class = "unauthorized"
+	// Forbidden: the vendor refuses us the right to this, or to everything. The consumer pauses as for Unauthorized, but
+	// attempts are counted, since it may be this one record alone.
+	Forbidden Class = "forbidden"
 	// Exhausted: tried again as often as allowed. Never returned by handlers; the class of the dead letter.
 	Exhausted Class = "exhausted"
 )
 
-// VendorOut tells the classes in which no message is at fault: the vendor is throttling, down, or refuses us.
-func (c Class) VendorOut() bool { return c == Throttled || c == Down || c == Unauthorized }
+// VendorOut tells the classes in which the message is not known to be at fault: the vendor is throttling, down, or
+// refuses us.
+func (c Class) VendorOut() bool {
+	return c == Throttled || c == Down || c == Unauthorized || c == Forbidden
+}
 
 // Final tells the classes that no repetition can mend.
 func (c Class) Final() bool { return c == Invalid || c == Refused || c == Person }

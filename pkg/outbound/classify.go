@@ -49,7 +49,8 @@ func StatusOf(err error) int {
 //	status              read          write
 //	2xx                 ""            ""
 //	3xx                 Unauthorized  Unauthorized   we follow none: base URL or login is wrong, no message is
-//	401, 403, 407       Unauthorized  Unauthorized   credentials; never a dead letter
+//	401, 407            Unauthorized  Unauthorized   credentials; never a dead letter
+//	403                 Forbidden     Forbidden      rights, to all or to this one record
 //	408, 425            Transient     Unknown
 //	429                 Throttled     Throttled
 //	other 4xx           Refused       Refused        409, 412, 423 too: callers that know better look at StatusError
@@ -61,8 +62,10 @@ func Classify(status int, write bool) fault.Class {
 	switch {
 	case status >= 200 && status < 300:
 		return ""
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusProxyAuthRequired, status < 400:
+	case status == http.StatusUnauthorized, status == http.StatusProxyAuthRequired, status < 400:
 		return fault.Unauthorized
+	case status == http.StatusForbidden:
+		return fault.Forbidden
 	case status == http.StatusTooManyRequests:
 		return fault.Throttled
 	case write && mayBeDone(status):

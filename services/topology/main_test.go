@@ -192,7 +192,7 @@ func references(t *testing.T, doc map[string]any, part any) {
 	case map[string]any:
 		if ref, ok := part["$ref"].(string); ok {
 			at := any(doc)
-			for _, step := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+			for step := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
 				object, ok := at.(map[string]any)
 				if at = object[step]; !ok || at == nil {
 					t.Errorf("%s leads nowhere", ref)

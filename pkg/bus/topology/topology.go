@@ -241,8 +241,9 @@ func durable(s Settings, name string, filters ...string) jetstream.ConsumerConfi
 	return jetstream.ConsumerConfig{
 		Durable: name, Name: name, FilterSubjects: filters,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.AckWait,
-		// The last rope only: attempts are counted by pkg/bus, deliveries also grow when a neighbour crashes.
-		MaxDeliver:    20,
+		// Without end: attempts are counted by pkg/bus, which takes an event out of circulation in view of a person. A
+		// limit here would end one silently, say while RETRIES cannot be written.
+		MaxDeliver:    -1,
 		MaxAckPending: 1000,
 		Replicas:      s.Replicas,
 	}
