@@ -167,6 +167,9 @@ type Run struct {
 	revision uint64
 }
 
+// LoopID is the loop of the event that caused the effect first.
+func (r *Run) LoopID() string { return r.record.LoopID }
+
 // Done is a confirmed effect.
 type Done[T any] struct {
 	Result T

@@ -6,6 +6,8 @@
 package event
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"time"
 
@@ -35,6 +37,8 @@ type Event struct {
 	TraceParent, TraceState string
 	// Data is the message that [subjects.Contract.New] makes for the type.
 	Data proto.Message
+	// variant tells apart what was said differently under one business key; see [Event.AsSaid].
+	variant string
 }
 
 // namespace makes ids of this product differ from other name-based UUIDs. It must never change.
@@ -99,8 +103,18 @@ func (e Event) Distinct(part string) Event {
 	return e
 }
 
+// AsSaid gives the event as a request whose repeat is stored once only when it says the same: somebody who mends a
+// request that was refused, and sends it again at once, is not taken for repeating himself. The effect is still one.
+func (e Event) AsSaid() Event {
+	if body, err := contract.Marshal(e.Data); err == nil {
+		sum := sha256.Sum256(body)
+		e.variant = "/" + hex.EncodeToString(sum[:8])
+	}
+	return e
+}
+
 // DedupeKey is the event's Nats-Msg-Id: a repeat within JetStream's duplicate window is stored once.
-func (e Event) DedupeKey() string { return e.Type + "/" + e.Subject }
+func (e Event) DedupeKey() string { return e.Type + "/" + e.Subject + e.variant }
 
 func invalid(err error) error {
 	f := fault.New(fault.Invalid, "%w", err)

@@ -155,9 +155,12 @@ func (c *Client) fetchToken(ctx context.Context) (http.Header, error) {
 	answer, err := c.out.Do(ctx, outbound.Call{
 		Operation: "fetch token", Path: c.root + "/", Header: header, JSON: true, Words: ErrorWords,
 	})
-	if fault.Is(err, fault.Refused) { // The root knows nothing of any message.
+	if fault.Is(err, fault.Refused) || fault.Is(err, fault.Forbidden) { // The root knows nothing of any message.
 		f := *fault.From(err)
-		f.Class, f.Reason = fault.Unauthorized, f.Reason+": check the service root"
+		if f.Class == fault.Refused {
+			f.Reason += ": check the service root"
+		}
+		f.Class = fault.Unauthorized
 		return nil, &f
 	}
 	if err != nil {

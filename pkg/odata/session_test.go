@@ -220,17 +220,17 @@ func TestOther403IsNotRepeated(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 		io.WriteString(w, `{"error":{"code":"A/1","message":{"lang":"en","value":"No authorization"}}}`)
 	}}
-	f := wantClass(t, create(t.Context(), newClient(t, g)), fault.Unauthorized)
+	f := wantClass(t, create(t.Context(), newClient(t, g)), fault.Forbidden)
 	if want := "create interaction: 403 Forbidden: A/1: No authorization"; f.Reason != want {
 		t.Errorf("reason = %q, want %q", f.Reason, want)
 	}
 	g.want(t, 1, 0, 1)
 }
 
-func TestSecondRefusalIsUnauthorized(t *testing.T) {
+func TestSecondRefusalIsForbidden(t *testing.T) {
 	g := &gateway{fetch: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("x-csrf-token", "never good") }}
 	c := newClient(t, g)
-	f := wantClass(t, create(t.Context(), c), fault.Unauthorized)
+	f := wantClass(t, create(t.Context(), c), fault.Forbidden)
 	if !strings.Contains(f.Reason, "CSRF token validation failed") || strings.Contains(f.Reason, "never good") {
 		t.Errorf("reason = %q", f.Reason)
 	}
@@ -252,7 +252,7 @@ func TestWithoutCSRFNothingIsFetchedOrRepeated(t *testing.T) {
 	g.want(t, 0, 0, 1)
 
 	g = &gateway{}
-	wantClass(t, create(t.Context(), newClient(t, g, noCSRF)), fault.Unauthorized)
+	wantClass(t, create(t.Context(), newClient(t, g, noCSRF)), fault.Forbidden)
 	g.want(t, 0, 1, 0)
 }
 

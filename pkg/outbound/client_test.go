@@ -154,7 +154,7 @@ func TestAnswersAreClassified(t *testing.T) {
 		{301, fault.Unauthorized, fault.Unauthorized}, {302, fault.Unauthorized, fault.Unauthorized}, {307, fault.Unauthorized, fault.Unauthorized},
 		{400, fault.Refused, fault.Refused}, {404, fault.Refused, fault.Refused}, {409, fault.Refused, fault.Refused},
 		{412, fault.Refused, fault.Refused}, {422, fault.Refused, fault.Refused}, {423, fault.Refused, fault.Refused},
-		{401, fault.Unauthorized, fault.Unauthorized}, {403, fault.Unauthorized, fault.Unauthorized}, {407, fault.Unauthorized, fault.Unauthorized},
+		{401, fault.Unauthorized, fault.Unauthorized}, {403, fault.Forbidden, fault.Forbidden}, {407, fault.Unauthorized, fault.Unauthorized},
 		{408, fault.Transient, fault.Unknown}, {425, fault.Transient, fault.Unknown},
 		{429, fault.Throttled, fault.Throttled},
 		{500, fault.Transient, fault.Unknown}, {502, fault.Transient, fault.Unknown}, {504, fault.Transient, fault.Unknown}, {599, fault.Transient, fault.Unknown},

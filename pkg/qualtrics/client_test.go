@@ -165,7 +165,7 @@ func TestFaultsHaveTheVendorsWords(t *testing.T) {
 		code   string
 	}{
 		"refused":    {`400 {"meta":{"httpStatus":"400 - Bad Request","error":{"errorCode":"RP_9","errorMessage":"Unexpected json key provided: sendDate"}}}`, fault.Refused, "create batch: 400 Bad Request: RP_9: Unexpected json key provided: sendDate", "RP_9"},
-		"forbidden":  {`403 {"meta":{"error":{"errorCode":"QMST_2.1","errorMessage":"The operation is forbidden."}}}`, fault.Unauthorized, "create batch: 403 Forbidden: QMST_2.1: The operation is forbidden.", "QMST_2.1"},
+		"forbidden":  {`403 {"meta":{"error":{"errorCode":"QMST_2.1","errorMessage":"The operation is forbidden."}}}`, fault.Forbidden, "create batch: 403 Forbidden: QMST_2.1: The operation is forbidden.", "QMST_2.1"},
 		"no words":   {`404 {"meta":{"httpStatus":"404 - Not Found","requestId":null}}`, fault.Refused, `create batch: 404 Not Found: {"meta":{"httpStatus":"404 - Not Found","requestId":null}}`, ""},
 		"quota":      {`429 {"meta":{"httpStatus":"429 - Too Many Requests"}}`, fault.Throttled, `create batch: 429 Too Many Requests: {"meta":{"httpStatus":"429 - Too Many Requests"}}`, ""},
 		"timeout":    {`504 `, fault.Unknown, "create batch: 504 Gateway Timeout", ""},

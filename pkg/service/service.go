@@ -234,6 +234,10 @@ type Shared struct {
 // doorGrace is how long a door finishes its requests, after the consumers have finished what they hold.
 const doorGrace = 5 * time.Second
 
+// bodyLimit leaves room for headers in what the broker takes as one message (1 MiB by default): an event must fit also
+// when it is held for a retry or put into the dead letters.
+const bodyLimit = 512 << 10
+
 // RunAll runs services behind one door until ctx ends, then drains them: readiness turns false, consumers finish what
 // they hold (in standalone the vendors they call are behind the same door), the door finishes its requests, connections
 // close.
@@ -244,7 +248,7 @@ func RunAll(ctx context.Context, log *slog.Logger, shared Shared, definitions ..
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	door := httpdoor.New(httpdoor.Options{Name: doorName(definitions), Credentials: credentials, Log: log, Registerer: registry, Gatherer: registry, Grace: doorGrace})
+	door := httpdoor.New(httpdoor.Options{Name: doorName(definitions), Credentials: credentials, Log: log, Registerer: registry, Gatherer: registry, Grace: doorGrace, BodyLimit: bodyLimit})
 	door.Health()
 	if shared.Mount != nil {
 		shared.Mount(door)

@@ -5,6 +5,7 @@ package topology
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -65,8 +66,8 @@ type Settings struct {
 	DeadLettersMaxAge time.Duration `envconfig:"TOPOLOGY_DEADLETTERS_MAX_AGE" default:"8760h" desc:"how long dead letters are kept"`
 	// AckWait is how long a killed service's work waits before another takes it. Default 30 s.
 	AckWait time.Duration `envconfig:"TOPOLOGY_ACK_WAIT" default:"30s" desc:"after how long a killed service's work is given to another"`
-	// TaskSubjects are the subjects that become tasks. Default feedback.delivery_late.
-	TaskSubjects []string `envconfig:"C4C_SUBJECTS" default:"feedback.delivery_late" desc:"the subjects that become tasks, separated by commas"`
+	// TaskSubjects are the subjects that become tasks beside feedback.delivery_late, which always does.
+	TaskSubjects []string `envconfig:"C4C_SUBJECTS" default:"feedback.delivery_late" desc:"subjects that become tasks beside feedback.delivery_late, separated by commas"`
 }
 
 // Validate reports the first setting that cannot work.
@@ -78,8 +79,8 @@ func (s Settings) Validate() error {
 		return settingError("TOPOLOGY_ settings must not be negative")
 	}
 	for _, subject := range s.TaskSubjects {
-		if _, ok := subjects.Find(subject); !ok {
-			return settingError("C4C_SUBJECTS: " + subject + " is no subject of an event")
+		if _, ok := subjects.Find(subject); !ok || !strings.HasPrefix(subject, subjects.FeedbackPrefix) {
+			return settingError("C4C_SUBJECTS: " + subject + " is no subject that carries feedback: feedback.wrong_price")
 		}
 	}
 	return nil
@@ -105,8 +106,8 @@ func (s Settings) withDefaults() Settings {
 	if s.AckWait == 0 {
 		s.AckWait = 30 * time.Second
 	}
-	if len(s.TaskSubjects) == 0 {
-		s.TaskSubjects = []string{subjects.FeedbackDeliveryLate}
+	if !slices.Contains(s.TaskSubjects, subjects.FeedbackDeliveryLate) { // what /c4c/task publishes always becomes a task
+		s.TaskSubjects = append([]string{subjects.FeedbackDeliveryLate}, s.TaskSubjects...)
 	}
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
@@ -108,6 +109,9 @@ func Refusal(err error) error {
 	if fault.Is(err, fault.Invalid) {
 		return err
 	}
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return httpdoor.NewProblem(http.StatusRequestEntityTooLarge, "the event is larger than the broker takes")
+	}
 	if errors.Is(err, bus.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return httpdoor.Unavailable("the event could not be stored; nothing was done, send it again", 5*time.Second)
 	}
@@ -122,60 +126,79 @@ func Trace(e event.Event, r *httpdoor.Request) event.Event {
 
 func (a *Events) all(ctx context.Context, r *httpdoor.Request, subject string, ms []proto.Message) ([]result, error) {
 	results := make([]result, len(ms))
-	var events []event.Event
-	var waits []func(context.Context)
-	wait := r.Wait()
+	events := make([]event.Event, len(ms))
 	for i, m := range ms {
 		e, err := event.New(a.Source, subject, m)
 		if err != nil {
 			return nil, err
 		}
-		results[i].receipt = Receipt{ID: e.ID, LoopID: e.LoopID}
-		if known, ok := a.known(ctx, wait, m); ok {
-			results[i].outcome = known
+		events[i] = Trace(e, r).AsSaid()
+		results[i] = result{message: m, receipt: Receipt{ID: e.ID, LoopID: e.LoopID}}
+	}
+	if r.Wait() <= 0 || a.Outcomes == nil {
+		_, err := a.Store(ctx, events)
+		return results, err
+	}
+	return results, a.await(ctx, r, results, events)
+}
+
+// await stores what is not known yet, and waits for its outcome.
+func (a *Events) await(ctx context.Context, r *httpdoor.Request, results []result, events []event.Event) error {
+	var unknown []event.Event
+	var waits []func(context.Context)
+	for i := range results {
+		if a.look(ctx, &results[i]) {
 			continue
 		}
-		if wait > 0 && a.Outcomes != nil {
-			hear := a.Outcomes.Expect(e.LoopID)
-			waits = append(waits, func(ctx context.Context) { results[i].take(hear(ctx)) })
-		}
-		events = append(events, Trace(e, r))
+		unknown = append(unknown, events[i])
+		hear := a.Outcomes.Expect(events[i].LoopID) // before publishing, so that nothing is missed
+		waits = append(waits, func(ctx context.Context) {
+			if outcome, heard := hear(ctx); heard {
+				results[i].take(outcome)
+			}
+		})
 	}
-	_, err := a.Store(ctx, events)
+	_, err := a.Store(ctx, unknown)
 	until, cancel := r.Waiting(ctx)
 	defer cancel()
 	if err != nil {
 		cancel() // nothing to wait for; the listeners below still have to be given back
 	}
-	for _, w := range waits {
-		w(until)
+	for _, wait := range waits {
+		wait(until)
 	}
-	return results, err
+	for i := range results {
+		a.look(ctx, &results[i]) // the outcome may have been told to another loop, which asked for it first
+	}
+	return err
 }
 
-func (a *Events) known(ctx context.Context, wait time.Duration, m proto.Message) (proto.Message, bool) {
-	if wait <= 0 || a.Known == nil {
-		return nil, false
+// look finds the outcome of work that is done already, and tells whether there is one.
+func (a *Events) look(ctx context.Context, r *result) bool {
+	if a.Known == nil || r.outcome != nil || r.problem != nil {
+		return r.outcome != nil
 	}
-	return a.Known(ctx, m)
+	if known, ok := a.Known(ctx, r.message); ok {
+		r.outcome = known
+	}
+	return r.outcome != nil
 }
 
 type result struct {
+	message proto.Message
 	receipt Receipt
 	outcome proto.Message
 	problem *httpdoor.Problem
 }
 
-func (r *result) take(o bus.Outcome, heard bool) {
+func (r *result) take(o bus.Outcome) {
 	switch {
-	case !heard:
-	case o.Dead:
-		r.problem = httpdoor.Unprocessable(o.Reason)
-		if o.Field != "" {
-			r.problem = httpdoor.Unprocessable(o.Reason, httpdoor.FieldError{Field: o.Field, Message: o.Reason})
-		}
-	default:
+	case !o.Dead:
 		r.outcome = o.Event.Data
+	case o.Field == "":
+		r.problem = httpdoor.Unprocessable(o.Reason)
+	default:
+		r.problem = httpdoor.Unprocessable(o.Reason, httpdoor.FieldError{Field: o.Field, Message: o.Reason})
 	}
 }
 

@@ -61,7 +61,7 @@ func (i *ingress) campaign(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 		}
 		// With dead-letter a member that breaks its contract is stored all the same: the linker puts it into the dead
 		// letters, where a person can mend and replay it.
-		events = append(events, accept.Trace(event.Unchecked(i.accepting.Source, subjects.SurveyLinkRequested, member.Request), r))
+		events = append(events, accept.Trace(event.Unchecked(i.accepting.Source, subjects.SurveyLinkRequested, member.Request), r).AsSaid())
 	}
 	if len(wrong.Fields) > 0 {
 		return nil, once(&wrong)

@@ -28,6 +28,9 @@ import (
 // maxRequests is how many invitations one call may ask for; more would not fit the door's body limit.
 const maxRequests = 1000
 
+// bodyLimit of a list of them, each of which becomes a message of its own.
+const bodyLimit = 4 << 20
+
 // Settings of qualtrics-linker.
 type Settings struct {
 	service.Common
@@ -86,7 +89,7 @@ func start(h *service.Host, s *Settings) error {
 			return accept.Many(ctx, accepting, r, subjects.SurveyLinkRequested, requests)
 		}
 		return accepting.One(ctx, r, subjects.SurveyLinkRequested, requests[0])
-	})
+	}, httpdoor.BodyLimit(bodyLimit))
 	h.Door.Handle(http.MethodGet, route+"/{requestId}", httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		return l.look(ctx, r.Param("requestId"))
 	})

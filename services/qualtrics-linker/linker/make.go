@@ -69,6 +69,7 @@ func (m made) message() (proto.Message, error) {
 // make goes the five steps of qualtrics.md §1.1 for one person: contact, transaction, batch, distribution, link. Each
 // step is recorded, so that a crash or a lost answer resumes instead of starting over.
 func (l *linker) make(ctx context.Context, run *effect.Run, w wanted) (made, error) {
+	w.data[dataLoopID] = run.LoopID() // of whoever asked first, as all that follows
 	contact, err := effect.Step(ctx, run, "contact", l.contact(w))
 	if err != nil {
 		return made{}, err
