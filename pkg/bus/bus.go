@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,8 @@ type Bus struct {
 	metrics *metrics
 	// denied holds the last permission violation: a forbidden publish otherwise looks like a timeout.
 	denied atomic.Pointer[string]
+	// unreachable says it once.
+	unreachable sync.Once
 }
 
 // Connect connects and stays connected: while the broker is away it tries again for ever, and publishes fail at once
@@ -77,6 +80,9 @@ func Connect(_ context.Context, o Options) (*Bus, error) {
 			if err != nil {
 				b.log.Warn("connection to the broker lost, trying again", "error", err)
 			}
+		}),
+		nats.ReconnectErrHandler(func(nc *nats.Conn, err error) {
+			b.unreachable.Do(func() { b.log.Warn("NATS cannot be reached, trying again", "error", err) })
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { b.log.Info("connected to the broker again") }),
 	}

@@ -159,6 +159,29 @@ func TestLostAnswerWithoutAProbeWaitsForAPerson(t *testing.T) {
 	}
 }
 
+func TestRefusedLookUpAfterALostAnswerWaitsForAPersonAndIsNotRejected(t *testing.T) {
+	l, _ := ledger(t)
+	v := &vendor{lose: true}
+	run := func() error {
+		_, err := effect.Do(t.Context(), l, key, cause("1"), func(ctx context.Context, run *effect.Run) (string, error) {
+			return effect.Step(ctx, run, "task", effect.Write[string]{
+				Send:  func(context.Context) (string, error) { return v.create("R_1") },
+				Probe: func(context.Context) (string, bool, error) { return "", false, fault.New(fault.Refused, "404") },
+			})
+		})
+		return err
+	}
+	if err := run(); !fault.Is(err, fault.Unknown) {
+		t.Fatal(err)
+	}
+	if err := run(); !fault.Is(err, fault.Person) {
+		t.Fatalf("want a person, got %v", err)
+	}
+	if record, err := l.Look(t.Context(), key); err != nil || record.State != effect.Unknown {
+		t.Errorf("%+v, %v: what may have been done is not rejected", record, err)
+	}
+}
+
 func TestRefusedEffectMayBeTriedAgain(t *testing.T) {
 	l, _ := ledger(t)
 	v := &vendor{fail: fault.New(fault.Refused, "account unknown")}

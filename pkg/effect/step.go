@@ -67,6 +67,10 @@ func settle[T any](ctx context.Context, r *Run, s StepRecord, w Write[T]) (T, bo
 			"the answer to step %s of %s was lost and cannot be looked up: find out in the vendor's system whether it was done before replaying", s.Name, r.key.Effect)
 	}
 	result, found, err := w.Probe(ctx)
+	if fault.Is(err, fault.Refused) || fault.Is(err, fault.Invalid) {
+		return zero, false, fault.New(fault.Person,
+			"step %s of %s may have been done, its answer was lost, and looking it up is refused: %w", s.Name, r.key.Effect, err)
+	}
 	if err != nil {
 		return zero, false, err
 	}

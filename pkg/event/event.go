@@ -113,6 +113,12 @@ func (e Event) AsSaid() Event {
 	return e
 }
 
+// Again gives the event as one that is to be handled once more after it was refused at that time.
+func (e Event) Again(refused time.Time) Event {
+	e.variant += "/" + refused.UTC().Format("20060102T150405.000000000")
+	return e
+}
+
 // DedupeKey is the event's Nats-Msg-Id: a repeat within JetStream's duplicate window is stored once.
 func (e Event) DedupeKey() string { return e.Type + "/" + e.Subject + e.variant }
 

@@ -78,7 +78,7 @@ func (d *Door) record(c echo.Context, id string, took time.Duration, err error) 
 	level := levelOf(to, status, err)
 	attrs := []slog.Attr{
 		slog.String("method", method), slog.String("route", pattern), slog.Int("status", status),
-		slog.Duration("duration", took), slog.String("requestId", id),
+		slog.String("took", took.Round(time.Microsecond).String()), slog.String("requestId", id),
 	}
 	if err != nil && level >= slog.LevelWarn {
 		attrs = append(attrs, slog.String("error", err.Error()))

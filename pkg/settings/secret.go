@@ -36,14 +36,14 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText masks the secret in JSON, YAML and the like.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Secrets is a list of secrets, separated by commas in its variable. Space around an entry, line breaks too, and empty
-// entries count for nothing.
+// Secrets is a list of secrets, separated by commas or line breaks. Space around an entry and empty entries count for
+// nothing.
 type Secrets []Secret
 
 // Decode reads the list; it is how envconfig does it.
 func (s *Secrets) Decode(value string) error {
 	*s = nil
-	for entry := range strings.SplitSeq(value, ",") {
+	for entry := range strings.FieldsFuncSeq(value, func(c rune) bool { return c == ',' || c == '\n' }) {
 		if entry = strings.TrimSpace(entry); entry != "" {
 			*s = append(*s, Secret(entry))
 		}

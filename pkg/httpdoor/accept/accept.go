@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/closeloop/closeloop/pkg/bus"
+	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -44,6 +45,9 @@ type Events struct {
 	// Known gives the outcome of work that was done before, so that nobody waits for an event that will not come again.
 	// Optional.
 	Known func(ctx context.Context, m proto.Message) (proto.Message, bool)
+	// Ledger and Effect tell a request that was refused, and may be sent again, from one that is under way. Optional.
+	Ledger *effect.Ledger
+	Effect func(m proto.Message) effect.Key
 }
 
 // parallel publishes of one request: JetStream acknowledges concurrent ones far faster than one after another.
@@ -113,7 +117,7 @@ func Refusal(err error) error {
 		return httpdoor.NewProblem(http.StatusRequestEntityTooLarge, "the event is larger than the broker takes")
 	}
 	if errors.Is(err, bus.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return httpdoor.Unavailable("the event could not be stored; nothing was done, send it again", 5*time.Second)
+		return httpdoor.Unavailable("the event could not be confirmed as stored; sending it again is safe", 5*time.Second)
 	}
 	return err
 }
@@ -132,7 +136,7 @@ func (a *Events) all(ctx context.Context, r *httpdoor.Request, subject string, m
 		if err != nil {
 			return nil, err
 		}
-		events[i] = Trace(e, r).AsSaid()
+		events[i] = a.again(ctx, Trace(e, r).AsSaid())
 		results[i] = result{message: m, receipt: Receipt{ID: e.ID, LoopID: e.LoopID}}
 	}
 	if r.Wait() <= 0 || a.Outcomes == nil {
@@ -140,6 +144,18 @@ func (a *Events) all(ctx context.Context, r *httpdoor.Request, subject string, m
 		return results, err
 	}
 	return results, a.await(ctx, r, results, events)
+}
+
+// again lets a request that was refused be handled once more, even when it says the same: the vendor's side may have
+// been mended, and JetStream would take it for a repeat of the first.
+func (a *Events) again(ctx context.Context, e event.Event) event.Event {
+	if a.Ledger == nil || a.Effect == nil {
+		return e
+	}
+	if record, err := a.Ledger.Look(ctx, a.Effect(e.Data)); err == nil && record.State == effect.Rejected {
+		return e.Again(record.Changed)
+	}
+	return e
 }
 
 // await stores what is not known yet, and waits for its outcome.

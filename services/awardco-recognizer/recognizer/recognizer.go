@@ -4,8 +4,10 @@ package recognizer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -45,6 +47,14 @@ type Settings struct {
 	PerMinute int             `envconfig:"AWARDCO_PER_MINUTE" default:"300" desc:"calls per minute of this replica (none is published; 5 a second is safe)"`
 }
 
+// Validate reports what cannot work.
+func (s *Settings) Validate() error {
+	if s.BaseURL != "" && !strings.HasSuffix(strings.TrimSuffix(s.BaseURL, "/"), "/api") {
+		return errors.New("AWARDCO_BASE_URL must end in /api") // elsewhere every recognition would be refused with 404
+	}
+	return nil
+}
+
 // Define is the service.
 func Define() service.Definition {
 	s := &Settings{}
@@ -73,7 +83,7 @@ func start(h *service.Host, s *Settings) error {
 		return err
 	}
 	rec := &recognizer{settings: s, bus: h.Bus, ledger: h.Ledger(), awardco: awardco.New(calls, s.APIKey.Reveal())}
-	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: rec.known}
+	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: rec.known, Ledger: rec.ledger, Effect: effectOf}
 	const route = "/awardco/recognitions"
 	h.Door.Handle(http.MethodPost, route, httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		m := &eventsv1.RecognitionRequested{}
@@ -180,6 +190,12 @@ func (r *recognizer) submitted(m *eventsv1.RecognitionRequested, s awardco.Submi
 		state = pendingApproval
 	}
 	return &eventsv1.RecognitionSubmitted{ResponseId: m.GetResponseId(), RecognitionId: s.ID, State: state}
+}
+
+// effectOf names the recognition that a request asks for.
+func effectOf(m proto.Message) effect.Key {
+	wanted, _ := m.(*eventsv1.RecognitionRequested)
+	return effect.Recognition(wanted.GetResponseId())
 }
 
 // known gives the recognition of a response that has one.

@@ -87,7 +87,7 @@ func start(h *service.Host, s *Settings) error {
 	if err != nil {
 		return err
 	}
-	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: t.known}
+	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: t.known, Ledger: t.ledger, Effect: effectOf}
 	h.Door.Handle(http.MethodPost, "/c4c/task", httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		m := &eventsv1.FeedbackRaised{}
 		if err := httpdoor.Decode(r, m, fields["/c4c/task"]); err != nil {
@@ -176,6 +176,12 @@ func (t *tasker) created(f *eventsv1.FeedbackRaised, c salescloud.Created) *even
 		address = strings.ReplaceAll(t.settings.TaskURL, "{objectId}", c.ObjectID)
 	}
 	return &eventsv1.TaskCreated{ResponseId: f.GetResponseId(), TaskId: c.ID, ObjectId: c.ObjectID, Url: address}
+}
+
+// effectOf names the task that a request at the door asks for.
+func effectOf(m proto.Message) effect.Key {
+	feedback, _ := m.(*eventsv1.FeedbackRaised)
+	return key(subjects.FeedbackDeliveryLate, feedback.GetResponseId())
 }
 
 // known gives the task of a response that has one.

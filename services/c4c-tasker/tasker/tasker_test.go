@@ -228,6 +228,21 @@ func TestUnknownAccountEndsInTheDeadLettersInSAPsWordsAndTheNextIsDone(t *testin
 	bustest.Eventually(t, "the mended task", func() bool { return f.sales.count() == 2 })
 }
 
+func TestRequestSentAgainAfterARefusalIsHandledAgain(t *testing.T) {
+	f := start(t, nil)
+	unknown := strings.ReplaceAll(late, "1000123", "9999999")
+	f.Post("/c4c/task", unknown, "Prefer", "wait=20").WantProblem(422)
+	// The very same at once: it is handled, and refused, once more.
+	f.Post("/c4c/task", unknown, "Prefer", "wait=20").WantProblem(422)
+	f.Dead(2)
+	// Mended: it becomes a task, and a repeat of that changes nothing.
+	f.Post("/c4c/task", late, "Prefer", "wait=20").Want(201)
+	f.Post("/c4c/task", late, "Prefer", "wait=20").Want(201)
+	if n := f.sales.count(); n != 1 {
+		t.Errorf("%d tasks, want 1", n)
+	}
+}
+
 func TestRefusedCredentialsPauseAndLoseNothing(t *testing.T) {
 	f := start(t, nil)
 	f.sales.setPassword("changed over night")

@@ -95,7 +95,7 @@ func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	case contractual(err):
 		return nil, err
 	}
-	return nil, httpdoor.Unavailable("the response could not be stored; nothing was done, send it again", 5*time.Second)
+	return nil, httpdoor.Unavailable("the response could not be confirmed as stored; sending it again is safe", 5*time.Second)
 }
 
 // storeTimeout is how long storing a response may take: Qualtrics gives up after 16 seconds (qualtrics.md §3.11).

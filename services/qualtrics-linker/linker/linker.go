@@ -74,7 +74,7 @@ func start(h *service.Host, s *Settings) error {
 		return err
 	}
 	l := &linker{settings: s, bus: h.Bus, ledger: h.Ledger(), qualtrics: client}
-	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: l.known}
+	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: l.known, Ledger: l.ledger, Effect: effectOf}
 	const route = "/survey/links"
 	h.Door.Handle(http.MethodPost, route, httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		requests, err := httpdoor.DecodeMany[*eventsv1.SurveyLinkRequested](r, nil, maxRequests)
@@ -164,6 +164,12 @@ func (l *linker) wanted(e event.Event, m *eventsv1.SurveyLinkRequested) (wanted,
 	var err error
 	w.data, err = transactionData(w)
 	return w, err
+}
+
+// effectOf names the link that a request asks for.
+func effectOf(m proto.Message) effect.Key {
+	wanted, _ := m.(*eventsv1.SurveyLinkRequested)
+	return effect.Link(wanted.GetRequestId())
 }
 
 // known gives the outcome of a request that has one.

@@ -3,6 +3,7 @@ package linker
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -12,6 +13,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
@@ -136,10 +138,16 @@ func (l *linker) distribution(w wanted, batch string) effect.Write[string] {
 	description := "closeloop " + w.request.GetRequestId() // unique, so that the distribution can be found again
 	return effect.Write[string]{
 		Send: func(ctx context.Context) (string, error) {
-			return l.qualtrics.CreateDistribution(ctx, qualtrics.Distribution{
+			id, err := l.qualtrics.CreateDistribution(ctx, qualtrics.Distribution{
 				SurveyID: w.surveyID, BatchID: batch, MailingListID: w.mailingListID,
 				Description: description, ExpiresAt: w.expiresAt,
 			})
+			if outbound.StatusOf(err) == http.StatusNotFound { // contact, transaction and batch exist: it is the survey
+				f := *fault.From(err)
+				f.Field = "survey.surveyId"
+				return "", &f
+			}
+			return id, err
 		},
 		Probe: func(ctx context.Context) (string, bool, error) {
 			return l.qualtrics.FindDistribution(ctx, w.surveyID, description)
@@ -187,16 +195,21 @@ func (l *linker) suppressed(link qualtrics.Link) string {
 
 // find gives the link of this transaction among those of its distribution.
 func (l *linker) find(ctx context.Context, w wanted, contact qualtrics.ContactIDs, transaction, distribution string) (qualtrics.Link, error) {
+	var all []qualtrics.Link
 	for page, err := range l.qualtrics.Links(ctx, distribution, w.surveyID) {
 		if err != nil {
 			return qualtrics.Link{}, err
 		}
+		all = append(all, page...)
 		for _, link := range page {
 			// The batch is of one, so where dedupe gave the contact another reference its ids are as good.
 			if link.Match(transaction, w.request.GetContact().GetExternalId(), contact) || link.Match(transaction, "", contact) {
 				return link, nil
 			}
 		}
+	}
+	if len(all) == 1 && all[0].TransactionID == "" {
+		return all[0], nil // the distribution is ours and of one person: a row that names nobody we know is still that one
 	}
 	return qualtrics.Link{}, fault.Later(0, "the distribution has no link for this transaction yet")
 }

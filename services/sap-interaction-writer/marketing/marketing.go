@@ -221,5 +221,8 @@ func cut(s string, limit int) string {
 // isMissing tells that the tenant does not have the entity set.
 func isMissing(err error) bool {
 	var status *outbound.StatusError
-	return errors.As(err, &status) && (status.Status == http.StatusNotFound || status.Status == http.StatusMethodNotAllowed)
+	if !errors.As(err, &status) {
+		return false
+	}
+	return status.Status == http.StatusNotFound || status.Status == http.StatusMethodNotAllowed || status.Status == http.StatusNotImplemented
 }

@@ -52,7 +52,7 @@ func (s *show) play(ctx context.Context, members int) error {
 	started := time.Now()
 	want := expectation(s.vendors.Expected(members))
 	have, err := s.follow(ctx, want)
-	s.table(want, have, time.Since(started))
+	s.table(want, have, time.Since(started), ctx.Err() != nil)
 	return err
 }
 
@@ -109,7 +109,7 @@ func (s *show) endProgress() {
 }
 
 // table prints what happened.
-func (s *show) table(want, have counts, took time.Duration) {
+func (s *show) table(want, have counts, took time.Duration, stopped bool) {
 	fmt.Fprintln(s.out)
 	w := tabwriter.NewWriter(s.out, 0, 4, 3, ' ', 0)
 	fmt.Fprintln(w, "what\twhere\texpected\tthere\ttwice")
@@ -117,6 +117,9 @@ func (s *show) table(want, have counts, took time.Duration) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\n", row.what, row.where, want.rows()[i].count, row.count, row.twice)
 	}
 	_ = w.Flush() // a screen that is gone needs no table
+	if stopped {
+		return
+	}
 	fmt.Fprintf(s.out, "\nafter %.1f s. Open http://%s/landscape/ to read a mail, answer its survey, and watch what follows. Ctrl-C stops.\n",
 		took.Seconds(), s.address)
 }
