@@ -84,7 +84,10 @@ func Connect(_ context.Context, o Options) (*Bus, error) {
 		nats.ReconnectErrHandler(func(nc *nats.Conn, err error) {
 			b.unreachable.Do(func() { b.log.Warn("NATS cannot be reached, trying again", "error", err) })
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { b.log.Info("connected to the broker again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			b.denied.Store(nil) // rights may have been mended; what is still refused will be said again
+			b.log.Info("connected to the broker again")
+		}),
 	}
 	if o.CredsFile != "" {
 		options = append(options, nats.UserCredentials(o.CredsFile))

@@ -69,6 +69,9 @@ func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
 	return c
 }
 
+// prefetch is what the client may hold beside the messages in hand.
+const prefetch = 6
+
 // Ready is nil while events are being handled.
 func (c *Consuming) Ready() error {
 	if err := c.failed.Load(); err != nil {
@@ -161,10 +164,11 @@ func (c *Consuming) start(ctx context.Context, stream string) error {
 	}
 	// Three signs of life within the broker's patience.
 	alive := durable.CachedInfo().Config.AckWait / 3
-	// One beyond those in hand: what the client buffers sends no sign of life, and a callback that takes messages and
-	// queues them would make it buffer without end.
+	// Few beyond those in hand: what the client buffers sends no sign of life. One would be too few: the client then
+	// misses its next pull now and then, and only a missed heartbeat wakes it, hence the short times too.
 	cc, err := durable.Consume(func(m jetstream.Msg) { c.receive(m, alive) },
-		jetstream.PullMaxMessages(1),
+		jetstream.PullMaxMessages(prefetch),
+		jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second),
 		jetstream.ConsumeErrHandler(c.onConsumeError(stream)))
 	if err != nil {
 		return err
@@ -238,7 +242,10 @@ func (c *Consuming) attempt(d *delivery) error {
 	if d.suspicious() {
 		return errSuspect
 	}
-	wait, probing := c.gates.of(d.subject).enter(time.Now())
+	if c.draining.Load() {
+		return &fault.Fault{Class: fault.Busy, Reason: "handed back: the service is stopping"}
+	}
+	wait, probing := c.enter(d)
 	if wait > 0 {
 		return &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
 	}
@@ -246,6 +253,22 @@ func (c *Consuming) attempt(d *delivery) error {
 	ctx, cancel := context.WithTimeout(c.handling, c.consumer.Timeout)
 	defer cancel()
 	return c.guarded(ctx, d.event)
+}
+
+// enter passes the gate of the event's type. It waits in hand while another call finds out whether the vendor is back:
+// to hold what comes meanwhile would push a whole backlog through RETRIES every two seconds.
+func (c *Consuming) enter(d *delivery) (wait time.Duration, probing bool) {
+	for {
+		wait, probing = c.gates.of(d.subject).enter(time.Now())
+		if wait == 0 || wait > probeWait {
+			return wait, probing
+		}
+		select {
+		case <-c.handling.Done():
+			return wait, false
+		case <-time.After(wait):
+		}
+	}
 }
 
 // guarded turns a panic into an error, so that one event cannot end the process for all others.

@@ -233,7 +233,9 @@ func (r *Run) takeOver(ctx context.Context) error {
 	}
 	return r.write(ctx, func(record *Record) {
 		if record.State == Rejected {
-			record.State, record.Reason = Intended, ""
+			// From the beginning: what is asked for may have been mended, and steps of the refused request, such as
+			// another person's contact, must not be taken for it.
+			record.State, record.Reason, record.Steps = Intended, "", nil
 		}
 	})
 }

@@ -16,7 +16,7 @@ const Settle = 10 * time.Second
 // Write is one change in a vendor's system.
 type Write[T any] struct {
 	// Send makes the change. Its error's class says what is known: Refused or Invalid, nothing was done and never will
-	// be; Throttled, Down, Unauthorized or NotYet, nothing was done; anything else, it may have been done.
+	// be; Transient, Throttled, Down, Unauthorized, Forbidden or NotYet, nothing was done yet; anything else, it may have been done.
 	Send func(context.Context) (T, error)
 	// Probe finds what an earlier Send did, by a reference that we wrote into it. Nil means that it cannot be found:
 	// then a lost answer waits for a person, unless Repeatable.
@@ -107,7 +107,10 @@ func send[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error
 	if !nothingDone(err) {
 		state = Unknown
 	}
-	noted := r.write(ctx, func(record *Record) { record.step(name).State = state })
+	noted := r.write(ctx, func(record *Record) {
+		s := record.step(name)
+		s.State, s.SentAt = state, r.ledger.now().UTC() // the time for settling begins when the answer was given up
+	})
 	if noted != nil && state == Unknown {
 		return zero, fmt.Errorf("%w (and noting it failed: %w)", err, noted)
 	}
@@ -119,6 +122,8 @@ func nothingDone(err error) bool {
 	switch c := fault.From(err).Class; c {
 	case fault.Refused, fault.Invalid, fault.NotYet:
 		return true
+	case fault.Transient:
+		return fault.Is(err, fault.Transient) // said so: it never left; an error without a class says nothing
 	default:
 		return c.VendorOut()
 	}

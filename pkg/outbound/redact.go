@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"cmp"
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,7 +42,7 @@ func Redact(s string, personal ...string) string {
 
 func redactPersonal(s string, personal []string) string {
 	var texts []string
-	for _, p := range personal {
+	for _, p := range spellings(personal) {
 		p = strings.TrimSpace(strings.ToValidUTF8(p, ""))
 		if utf8.RuneCountInString(p) >= 3 {
 			texts = append(texts, regexp.QuoteMeta(p))
@@ -53,6 +54,19 @@ func redactPersonal(s string, personal []string) string {
 	// The longest first, lest a first name leaves half of a full name.
 	slices.SortFunc(texts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	return regexp.MustCompile("(?i)"+strings.Join(texts, "|")).ReplaceAllString(s, "[personal]")
+}
+
+// spellings adds to each text the forms in which a vendor may repeat it: on one line, line by line, and as JSON.
+func spellings(texts []string) []string {
+	var all []string
+	for _, t := range texts {
+		all = append(all, t, plain(t))
+		all = append(all, strings.FieldsFunc(t, func(c rune) bool { return c == '\n' || c == '\r' })...)
+		if escaped, err := json.Marshal(t); err == nil {
+			all = append(all, strings.Trim(string(escaped), `"`))
+		}
+	}
+	return all
 }
 
 // plain puts a text on one line without control characters: it ends up in a message header.

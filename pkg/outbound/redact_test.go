@@ -55,3 +55,16 @@ func TestWordsAreOneRedactedLine(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestRedactKnowsALongAnswerInEveryForm(t *testing.T) {
+	answer := "The driver was rude.\nHe said \"no\" twice."
+	for _, echo := range []string{
+		"Text: The driver was rude. He said \"no\" twice. is too long",
+		`Text {"t":"The driver was rude.\nHe said \"no\" twice."} is too long`,
+		"line 2: He said \"no\" twice.",
+	} {
+		if got := outbound.Redact(echo, answer); strings.Contains(got, "rude") || strings.Contains(got, "twice") {
+			t.Errorf("the answer shows through: %s", got)
+		}
+	}
+}
