@@ -101,7 +101,7 @@ func TestBareMessageAndFullEnvelopeLeadToTheSame(t *testing.T) {
 		{"misspelt field", "survey.link.requested", `{"requestId":"x1","contact":{"email":"ada@example.com","externlId":"1"}}`, topology.QualtricsLinker, "contact.externlId"},
 		{"no JSON", "recognition.requested", `hello`, topology.AwardcoRecognizer, ""},
 		{"missing e-mail", "survey.link.requested", `{"requestId":"x2","contact":{"externalId":"1"}}`, topology.QualtricsLinker, "contact.email"},
-		{"wrong survey", "survey.link.requested", `{"requestId":"x3","contact":{"email":"ada@example.com"},"survey":{"surveyId":"SV_nowhere"}}`, topology.QualtricsLinker, ""},
+		{"wrong survey", "survey.link.requested", `{"requestId":"x3","contact":{"email":"ada@example.com"},"survey":{"surveyId":"SV_nowhere"}}`, topology.QualtricsLinker, "survey.surveyId"},
 		{"name only", "recognition.requested", `{"responseId":"R_x","recipient":{"name":"Ada"}}`, topology.AwardcoRecognizer, "recipient"},
 	} {
 		if _, err := js.Publish(t.Context(), c.subject, []byte(c.body)); err != nil {
