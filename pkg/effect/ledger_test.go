@@ -198,9 +198,34 @@ func TestRefusedEffectMayBeTriedAgain(t *testing.T) {
 	}
 }
 
+func TestMendedRequestBeginsWithItsFirstStep(t *testing.T) {
+	l, _ := ledger(t)
+	v := &vendor{}
+	ask := func(person string, refuse bool) (effect.Done[string], error) {
+		return effect.Do(t.Context(), l, key, cause("1"), func(ctx context.Context, run *effect.Run) (string, error) {
+			contact, err := effect.Step(ctx, run, "contact", effect.Write[string]{Send: func(context.Context) (string, error) { return v.create(person) }})
+			if err != nil {
+				return "", err
+			}
+			return effect.Step(ctx, run, "distribution", effect.Write[string]{Send: func(context.Context) (string, error) {
+				if refuse {
+					return "", fault.New(fault.Refused, "survey not found")
+				}
+				return "link for " + contact, nil
+			}})
+		})
+	}
+	if _, err := ask("typo", true); !fault.Is(err, fault.Refused) {
+		t.Fatal(err)
+	}
+	if done, err := ask("ada", false); err != nil || done.Result != "link for id-of-ada" {
+		t.Errorf("%q, %v: the refused request's contact was taken", done.Result, err)
+	}
+}
+
 func TestVendorOutLeavesNothingToProbe(t *testing.T) {
 	l, _ := ledger(t)
-	for _, class := range []fault.Class{fault.Throttled, fault.Down, fault.Unauthorized} {
+	for _, class := range []fault.Class{fault.Throttled, fault.Down, fault.Unauthorized, fault.Forbidden, fault.Transient} {
 		k := effect.Key{Effect: "c4c.task", Business: string(class)}
 		v := &vendor{fail: fault.New(class, "out")}
 		if _, err := do(t.Context(), l, v, k, false); !fault.Is(err, class) {

@@ -3,6 +3,7 @@
 package subjects
 
 import (
+	"cmp"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -59,7 +60,7 @@ var All = []Contract{
 		func(m *eventsv1.RecognitionRequested) string { return m.GetResponseId() }),
 	contract(InteractionWritten, "SAP Marketing Cloud holds the interaction.",
 		func(m *eventsv1.InteractionWritten) string {
-			return m.GetKind() + "/" + firstOf(m.GetResponseId(), m.GetRequestId())
+			return m.GetKind() + "/" + cmp.Or(m.GetResponseId(), m.GetRequestId())
 		}),
 	contract(TaskCreated, "The task exists in SAP Sales Cloud.",
 		func(m *eventsv1.TaskCreated) string { return m.GetResponseId() + "/" + m.GetObjectId() }),
@@ -104,13 +105,4 @@ func contract[M proto.Message](subject, doc string, key func(M) string) Contract
 			return ""
 		},
 	}
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

@@ -2,6 +2,7 @@
 package tasker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -158,10 +159,10 @@ func (t *tasker) task(e event.Event, f *eventsv1.FeedbackRaised) salescloud.Task
 		Reference: key(e.Type, f.GetResponseId()).Business,
 		Subject:   f.GetSubject(), Text: f.GetText(), Language: t.settings.Language,
 		AccountID: f.GetAccountId(), ContactID: f.GetContactId(),
-		ProcessorID: first(f.GetProcessorId(), t.settings.ProcessorID),
-		Priority:    first(f.GetPriority(), t.settings.Priority),
+		ProcessorID: cmp.Or(f.GetProcessorId(), t.settings.ProcessorID),
+		Priority:    cmp.Or(f.GetPriority(), t.settings.Priority),
 	}
-	task.OwnerID = first(f.GetOwnerId(), task.ProcessorID)
+	task.OwnerID = cmp.Or(f.GetOwnerId(), task.ProcessorID)
 	if due, err := time.Parse(time.RFC3339, f.GetDueAt()); err == nil {
 		task.Due = due
 	} else if t.settings.DueAfter > 0 {
@@ -192,13 +193,4 @@ func (t *tasker) known(ctx context.Context, m proto.Message) (proto.Message, boo
 	}
 	task, ok := effect.Outcome[salescloud.Created](ctx, t.ledger, key(subjects.FeedbackDeliveryLate, feedback.GetResponseId()))
 	return t.created(feedback, task), ok
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

@@ -4,6 +4,7 @@ package linker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,8 +148,8 @@ func (l *linker) check(requests []*eventsv1.SurveyLinkRequested, many bool) erro
 func (l *linker) wanted(e event.Event, m *eventsv1.SurveyLinkRequested) (wanted, error) {
 	w := wanted{
 		request: m, loopID: e.LoopID,
-		surveyID:      first(m.GetSurvey().GetSurveyId(), l.settings.SurveyID),
-		mailingListID: first(m.GetSurvey().GetMailingListId(), l.settings.MailingListID),
+		surveyID:      cmp.Or(m.GetSurvey().GetSurveyId(), l.settings.SurveyID),
+		mailingListID: cmp.Or(m.GetSurvey().GetMailingListId(), l.settings.MailingListID),
 		// Counted from the event, so that a retry asks for the same.
 		expiresAt: e.Time.Add(l.settings.LinkLifetime),
 	}
@@ -217,13 +218,4 @@ func (l *linker) look(ctx context.Context, requestID string) (*httpdoor.Response
 	default:
 		return &httpdoor.Response{Status: http.StatusAccepted, Body: Status{requestID, record.State, record.Reason}}, nil
 	}
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
