@@ -28,6 +28,8 @@ type Consumer struct {
 	Parallel int
 	// Timeout of one handling, default 60 s.
 	Timeout time.Duration
+	// Waves, where given, gathers events that are handled together. Nil handles each by itself.
+	Waves *Waves
 }
 
 // Consuming is a running consumer.
@@ -40,6 +42,7 @@ type Consuming struct {
 	workers chan struct{} // handlers at work
 	work    sync.WaitGroup
 	loops   loops
+	waves   waves
 
 	mu       sync.Mutex
 	contexts []jetstream.ConsumeContext
@@ -64,13 +67,22 @@ func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
 	c := &Consuming{bus: b, consumer: consumer}
 	c.handling, c.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	// As many again may wait for a worker as are at work: enough to never wait for the broker, little enough to hand back.
-	c.slots, c.workers = make(chan struct{}, 2*consumer.Parallel), make(chan struct{}, consumer.Parallel)
+	slots := 2 * consumer.Parallel
+	if consumer.Waves != nil {
+		c.waves.start(*consumer.Waves)
+		slots += c.waves.room()
+	}
+	c.slots, c.workers = make(chan struct{}, slots), make(chan struct{}, consumer.Parallel)
 	go c.bind(ctx)
 	return c
 }
 
-// prefetch is what the client may hold beside the messages in hand.
-const prefetch = 6
+// prefetch is what the client may hold beside the messages in hand; prefetchWaves where messages are taken in hand as
+// fast as they come.
+const (
+	prefetch      = 6
+	prefetchWaves = 250
+)
 
 // Ready is nil while events are being handled.
 func (c *Consuming) Ready() error {
@@ -166,8 +178,12 @@ func (c *Consuming) start(ctx context.Context, stream string) error {
 	alive := durable.CachedInfo().Config.AckWait / 3
 	// Few beyond those in hand: what the client buffers sends no sign of life. One would be too few: the client then
 	// misses its next pull now and then, and only a missed heartbeat wakes it, hence the short times too.
+	ahead := prefetch
+	if c.consumer.Waves != nil {
+		ahead = prefetchWaves
+	}
 	cc, err := durable.Consume(func(m jetstream.Msg) { c.receive(m, alive) },
-		jetstream.PullMaxMessages(prefetch),
+		jetstream.PullMaxMessages(ahead),
 		jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second),
 		jetstream.ConsumeErrHandler(c.onConsumeError(stream)))
 	if err != nil {
@@ -210,24 +226,42 @@ func (c *Consuming) receive(m jetstream.Msg, alive time.Duration) {
 	d.keep(alive)
 	c.slots <- struct{}{}
 	c.bus.metrics.inHand.Inc()
-	if c.loops.join(d) {
-		return // handled after the one before it
+	if !c.loops.join(d) { // else it is handled after the one before it
+		c.dispatch(d)
+	}
+}
+
+// dispatch has the delivery handled, by itself or in a wave, and then those of its loop that came meanwhile.
+func (c *Consuming) dispatch(d *delivery) {
+	if key := c.waveOf(d); key != "" {
+		c.gather(key, d)
+		return
 	}
 	c.work.Go(func() {
-		for next := d; next != nil; next = c.loops.next(next) {
-			c.workers <- struct{}{}
-			c.handle(next)
-			<-c.workers
-			<-c.slots
-		}
+		c.workers <- struct{}{}
+		c.handle(d)
+		<-c.workers
+		c.done(d)
 	})
 }
 
+// done makes room for another message, and for the next of the loop.
+func (c *Consuming) done(d *delivery) {
+	<-c.slots
+	if next := c.loops.next(d); next != nil {
+		c.dispatch(next)
+	}
+}
+
 func (c *Consuming) handle(d *delivery) {
+	started := time.Now()
+	c.finish(d, c.attempt(d), started)
+}
+
+// finish settles a delivery and lets go of it.
+func (c *Consuming) finish(d *delivery, err error, started time.Time) {
 	defer c.bus.metrics.inHand.Dec()
 	defer d.release()
-	started := time.Now()
-	err := c.attempt(d)
 	c.settle(d, err, time.Since(started))
 	if d.probing {
 		c.gates.of(d.subject).release()
@@ -242,6 +276,16 @@ func (c *Consuming) attempt(d *delivery) error {
 	if d.suspicious() {
 		return errSuspect
 	}
+	if err := c.admit(d); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.handling, c.consumer.Timeout)
+	defer cancel()
+	return c.guarded(d.event.Type, func() error { return c.consumer.Handle(ctx, d.event) })
+}
+
+// admit tells why a delivery must not be handled now, or nil. The vendor's gate may have given it the first call.
+func (c *Consuming) admit(d *delivery) error {
 	if c.draining.Load() {
 		return &fault.Fault{Class: fault.Busy, Reason: "handed back: the service is stopping"}
 	}
@@ -250,9 +294,7 @@ func (c *Consuming) attempt(d *delivery) error {
 		return &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
 	}
 	d.probing = probing
-	ctx, cancel := context.WithTimeout(c.handling, c.consumer.Timeout)
-	defer cancel()
-	return c.guarded(ctx, d.event)
+	return nil
 }
 
 // enter passes the gate of the event's type. It waits in hand while another call finds out whether the vendor is back:
@@ -272,12 +314,12 @@ func (c *Consuming) enter(d *delivery) (wait time.Duration, probing bool) {
 }
 
 // guarded turns a panic into an error, so that one event cannot end the process for all others.
-func (c *Consuming) guarded(ctx context.Context, e event.Event) (err error) {
+func (c *Consuming) guarded(eventType string, handle func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			c.bus.log.Error("a handler panicked", "type", e.Type, "loopId", e.LoopID, "stack", string(debug.Stack()))
-			err = fault.New(fault.Transient, "the handler of %s panicked: see the service's log", e.Type)
+			c.bus.log.Error("a handler panicked", "type", eventType, "stack", string(debug.Stack()))
+			err = fault.New(fault.Transient, "the handler of %s panicked: see the service's log", eventType)
 		}
 	}()
-	return c.consumer.Handle(ctx, e)
+	return handle()
 }

@@ -76,6 +76,7 @@ func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
 		}
 	}
 	d.event, d.decodeErr = event.Decode(d.subject, h, m.Data(), d.origin)
+	d.event.Attempts = d.attempts
 	return d, nil
 }
 

@@ -41,6 +41,7 @@ func (g *gates) allOpen() bool {
 type gate struct {
 	mu       sync.Mutex
 	until    time.Time // closed before this
+	told     time.Time // what the fleet was told last
 	failures int       // in a row
 	probing  bool      // one call is on its way after a pause
 }
@@ -92,6 +93,18 @@ func (g *gate) out(now time.Time, after time.Duration) (until time.Time, first b
 		g.until = proposed
 	}
 	return g.until, first
+}
+
+// tellFleet tells whether the fleet must hear of a new end of the pause: all events of a wave that meets a vendor that is
+// out come here within moments, and need not all tell it.
+func (g *gate) tellFleet(until time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until.Sub(g.told) < 100*time.Millisecond {
+		return false
+	}
+	g.told = until
+	return true
 }
 
 func (g *gate) open() bool {

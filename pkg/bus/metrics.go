@@ -13,6 +13,7 @@ type metrics struct {
 	deadLetters *prometheus.CounterVec
 	paused      prometheus.Gauge
 	inHand      prometheus.Gauge
+	wave        prometheus.Histogram
 }
 
 func newMetrics(r prometheus.Registerer, service string) *metrics {
@@ -36,6 +37,10 @@ func newMetrics(r prometheus.Registerer, service string) *metrics {
 		})),
 		inHand: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "closeloop_events_in_hand", Help: "Events delivered and not yet settled.", ConstLabels: labels,
+		})),
+		wave: register(r, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "closeloop_wave_events", Help: "Events that were handled together.", ConstLabels: labels,
+			Buckets: prometheus.ExponentialBuckets(1, 4, 8),
 		})),
 	}
 }

@@ -154,13 +154,19 @@ func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (tim
 		}
 		delay = max(delay, own)
 	}
+	if c.gates.of(d.subject).tellFleet(until) {
+		c.pauseFleet(ctx, until)
+	}
+	return delay, c.hold(ctx, d, delay, f.Class)
+}
+
+func (c *Consuming) pauseFleet(ctx context.Context, until time.Time) {
 	for _, stream := range []string{topology.Events, topology.Retries} {
 		if err := c.extendPause(ctx, stream, until); err != nil {
 			// Not fatal: this replica's gate is shut, the others will find out by themselves.
 			c.bus.log.Warn("pausing the consumer", "stream", stream, "error", err)
 		}
 	}
-	return delay, c.hold(ctx, d, delay, f.Class)
 }
 
 // extendPause never shortens a pause that another replica, or a person, has set.

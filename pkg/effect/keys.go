@@ -1,5 +1,7 @@
 package effect
 
+import "strconv"
+
 // The effects of closeloop and what each is unique by: the only home of their names. The first part of a name, up to
 // the dot, is what the broker's permissions are bound to (pkg/bus/topology).
 
@@ -28,3 +30,25 @@ func Task(responseID, matter string) Key {
 
 // Recognition is the recognition of one response in Awardco.
 func Recognition(responseID string) Key { return Key{"awardco.recognition", responseID} }
+
+// RecognitionIndex leads from Awardco's id of a recognition back to the response that it was made for.
+func RecognitionIndex(recognitionID string) Key { return Key{"awardco.index", recognitionID} }
+
+// RecognitionHeard is what Awardco itself has told about the recognition of a response, by webhook.
+func RecognitionHeard(responseID string) Key { return Key{"awardco.heard", responseID} }
+
+// RecognitionBudget counts the amounts of all recognitions of one day: 2026-11-22.
+func RecognitionBudget(day string) Key { return Key{"awardco.budget", day} }
+
+// RecognitionDecision is the publishing of one decision (approved, declined) about a recognition, by Awardco's id of it.
+func RecognitionDecision(recognitionID, decision string) Key {
+	return Key{"awardco.decision", recognitionID + "/" + decision}
+}
+
+// Wave is the joint making of many links, by an id of its own.
+func Wave(id string) Key { return Key{"qualtrics.wave", id} }
+
+// WavePage is one page of the links of a wave, from 1 on.
+func WavePage(id string, page int) Key {
+	return Key{"qualtrics.wave", id + "/page/" + strconv.Itoa(page)}
+}

@@ -58,6 +58,10 @@ type Record struct {
 	// EventID and LoopID are of the event that caused it first.
 	EventID string `json:"eventId"`
 	LoopID  string `json:"loopId"`
+	// Since is when the effect was first tried, anew after each time it was given up.
+	Since time.Time `json:"since,omitzero"`
+	// Wave is the effect that this one is a part of ([Ledger.Enlist]), as long as it is not settled.
+	Wave string `json:"wave,omitempty"`
 	// Owner is the run that holds the record until LeaseUntil.
 	Owner      string       `json:"owner,omitempty"`
 	LeaseUntil time.Time    `json:"leaseUntil,omitzero"`
@@ -145,12 +149,12 @@ func Outcome[T any](ctx context.Context, l *Ledger, key Key) (T, bool) {
 	if err != nil || record.State != Confirmed {
 		return none, false
 	}
-	result, err := Result[T](record)
+	result, err := ResultOf[T](record)
 	return result, err == nil
 }
 
-// Result decodes the result of a confirmed record.
-func Result[T any](r Record) (T, error) {
+// ResultOf decodes the result of a confirmed record.
+func ResultOf[T any](r Record) (T, error) {
 	var v T
 	if err := json.Unmarshal(r.Result, &v); err != nil {
 		return v, fault.New(fault.Person, "the ledger's result cannot be read: %w", err)
@@ -169,6 +173,9 @@ type Run struct {
 
 // LoopID is the loop of the event that caused the effect first.
 func (r *Run) LoopID() string { return r.record.LoopID }
+
+// Since is when the effect was first tried; trying again what had been given up counts anew.
+func (r *Run) Since() time.Time { return r.record.Since }
 
 // Done is a confirmed effect.
 type Done[T any] struct {
@@ -189,7 +196,7 @@ func Do[T any](ctx context.Context, l *Ledger, key Key, cause event.Event, do fu
 		return Done[T]{}, err
 	}
 	if run.record.State == Confirmed {
-		result, err := Result[T](run.record)
+		result, err := ResultOf[T](run.record)
 		return Done[T]{Result: result, LoopID: run.record.LoopID}, err
 	}
 	result, err := do(ctx, run)
@@ -202,7 +209,7 @@ func Do[T any](ctx context.Context, l *Ledger, key Key, cause event.Event, do fu
 // open creates the record, or takes it over when its lease has run out. Deciding is the write, never a read.
 func (l *Ledger) open(ctx context.Context, key Key, cause event.Event) (*Run, error) {
 	run := &Run{ledger: l, key: key, owner: uuid.NewString()}
-	run.record = Record{State: Intended, EventID: cause.ID, LoopID: cause.LoopID}
+	run.record = Record{State: Intended, EventID: cause.ID, LoopID: cause.LoopID, Since: l.now().UTC()}
 	run.stamp()
 	value, err := json.Marshal(run.record)
 	if err != nil {
@@ -228,16 +235,33 @@ func (r *Run) takeOver(ctx context.Context) error {
 	if mine || record.State == Confirmed {
 		return nil
 	}
+	if err := r.held(record); err != nil {
+		return err
+	}
+	if record.Wave != "" {
+		return inWave(record.Wave)
+	}
+	return r.write(ctx, func(record *Record) { record.renew(r.ledger.now()) })
+}
+
+// held tells that another run holds the record.
+func (r *Run) held(record Record) error {
 	if left := record.LeaseUntil.Sub(r.ledger.now()); left > 0 && record.Owner != "" {
 		return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: min(left, busyWait)}
 	}
-	return r.write(ctx, func(record *Record) {
-		if record.State == Rejected {
-			// From the beginning: what is asked for may have been mended, and steps of the refused request, such as
-			// another person's contact, must not be taken for it.
-			record.State, record.Reason, record.Steps = Intended, "", nil
-		}
-	})
+	return nil
+}
+
+// renew makes a record ready for another try.
+func (record *Record) renew(now time.Time) {
+	if record.State == Rejected {
+		// From the beginning: what is asked for may have been mended, and steps of the refused request, such as
+		// another person's contact, must not be taken for it.
+		record.State, record.Reason, record.Steps = Intended, "", nil
+	}
+	if record.Since.IsZero() {
+		record.Since = now.UTC()
+	}
 }
 
 // write changes the record and renews the lease. Losing the race means that another run has it.
@@ -309,6 +333,9 @@ func (r *Run) end(ctx context.Context, cause error) error {
 	}
 	err := r.release(ctx, func(record *Record) {
 		record.Reason = f.Error()
+		if f.Class.Final() {
+			record.Since = time.Time{} // whoever replays it begins to wait anew
+		}
 		switch {
 		case f.Class == fault.Refused || f.Class == fault.Invalid:
 			record.State = Rejected

@@ -68,8 +68,7 @@ func settle[T any](ctx context.Context, r *Run, s StepRecord, w Write[T]) (T, bo
 	}
 	result, found, err := w.Probe(ctx)
 	if fault.Is(err, fault.Refused) || fault.Is(err, fault.Invalid) {
-		return zero, false, fault.New(fault.Person,
-			"step %s of %s may have been done, its answer was lost, and looking it up is refused: %w", s.Name, r.key.Effect, err)
+		return zero, false, lookUpRefused(r, s.Name, err)
 	}
 	if err != nil {
 		return zero, false, err
@@ -77,10 +76,34 @@ func settle[T any](ctx context.Context, r *Run, s StepRecord, w Write[T]) (T, bo
 	if found {
 		return result, true, keep(ctx, r, s.Name, result)
 	}
+	return zero, false, r.settling(s)
+}
+
+// lookUpRefused is for a person: whether the change was made cannot be found out.
+func lookUpRefused(r *Run, step string, err error) error {
+	return fault.New(fault.Person,
+		"step %s of %s may have been done, its answer was lost, and looking it up is refused: %w", step, r.key.Effect, err)
+}
+
+// settling tells that a look-up which found nothing came too soon after the lost answer to be believed.
+func (r *Run) settling(s StepRecord) error {
 	if wait := s.SentAt.Add(Settle).Sub(r.ledger.now()); wait > 0 {
-		return zero, false, fault.Later(wait, "the answer to step %s of %s was lost: giving the vendor time before it is looked up again", s.Name, r.key.Effect)
+		return fault.Later(wait, "the answer to step %s of %s was lost: giving the vendor time before it is looked up again", s.Name, r.key.Effect)
 	}
-	return zero, false, nil
+	return nil
+}
+
+// callLimit is the longest a call may take: the lease must outlive it, or another run could take over while it is on
+// its way.
+const callLimit = Lease - 3*time.Second
+
+// sending notes that a write is about to be sent. It is the fence: whoever lost the record finds out here, before
+// anything is sent.
+func (r *Run) sending(ctx context.Context, step string) error {
+	return r.write(ctx, func(record *Record) {
+		s := record.step(step)
+		s.State, s.SentAt, record.State = Sent, r.ledger.now().UTC(), Sent
+	})
 }
 
 func send[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error) {
@@ -88,16 +111,10 @@ func send[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error
 	if err := ctx.Err(); err != nil {
 		return zero, fault.New(fault.Transient, "the service is stopping: %w", err)
 	}
-	// This write is the fence: whoever lost the record finds out here, before anything is sent.
-	err := r.write(ctx, func(record *Record) {
-		s := record.step(name)
-		s.State, s.SentAt, record.State = Sent, r.ledger.now().UTC(), Sent
-	})
-	if err != nil {
+	if err := r.sending(ctx, name); err != nil {
 		return zero, err
 	}
-	// The lease must outlive the call, or another run could take over while this one is on its way.
-	ctx, cancel := context.WithTimeout(ctx, Lease-3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	result, err := w.Send(ctx)
 	if err == nil {

@@ -37,6 +37,8 @@ type Event struct {
 	TraceParent, TraceState string
 	// Data is the message that [subjects.Contract.New] makes for the type.
 	Data proto.Message
+	// Attempts is how often its service has tried to handle it before, set by the bus for a handler. It does not travel.
+	Attempts int
 	// variant tells apart what was said differently under one business key; see [Event.AsSaid].
 	variant string
 }

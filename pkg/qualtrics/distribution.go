@@ -76,7 +76,7 @@ func (c *Client) FindDistribution(ctx context.Context, surveyID, description str
 	return "", false, nil
 }
 
-// Link is a personal survey link. Name and e-mail, which Qualtrics gives beside it, are not read.
+// Link is a personal survey link. The name, which Qualtrics gives beside it, is not read.
 type Link struct {
 	// URL is the link, opaque, and empty for somebody who unsubscribed.
 	URL string
@@ -86,6 +86,8 @@ type Link struct {
 	TransactionID string
 	// ExternalDataReference is the contact's extRef, or empty.
 	ExternalDataReference string
+	// Email is the contact's, or empty. Where dedupe merged two people, reference and e-mail may be of different ones.
+	Email string
 	// Unsubscribed and ExceededContactFrequency are for us to honour: Qualtrics does not stop us from mailing.
 	Unsubscribed             bool
 	ExceededContactFrequency bool
@@ -103,6 +105,7 @@ func (l *Link) UnmarshalJSON(data []byte) error {
 		ContactID     string    `json:"contactId"`
 		TransactionID string    `json:"transactionId"`
 		ExtRef        string    `json:"externalDataReference"`
+		Email         string    `json:"email"`
 		Unsubscribed  flag      `json:"unsubscribed"`
 		Exceeded      flag      `json:"exceededContactFrequency"`
 		ExpiresAt     timestamp `json:"linkExpiration"`
@@ -112,7 +115,7 @@ func (l *Link) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*l = Link{
-		URL: w.URL, ContactID: w.ContactID, TransactionID: w.TransactionID, ExternalDataReference: w.ExtRef,
+		URL: w.URL, ContactID: w.ContactID, TransactionID: w.TransactionID, ExternalDataReference: w.ExtRef, Email: w.Email,
 		Unsubscribed: bool(w.Unsubscribed), ExceededContactFrequency: bool(w.Exceeded), ExpiresAt: w.ExpiresAt.Time, Status: w.Status,
 	}
 	return nil
@@ -137,9 +140,13 @@ func (l Link) Match(transactionID, extRef string, contact ContactIDs) bool {
 //
 // It is a read, but no harmless one: each counts toward contact-frequency rules. Read once and store each page.
 func (c *Client) Links(ctx context.Context, distributionID, surveyID string) iter.Seq2[[]Link, error] {
-	return pages[Link](ctx, c, outbound.Call{
+	return pages[Link](ctx, c, linksCall(distributionID, surveyID))
+}
+
+func linksCall(distributionID, surveyID string) outbound.Call {
+	return outbound.Call{
 		Operation: "list links", Path: path("distributions", distributionID, "links"), Query: url.Values{"surveyId": {surveyID}},
-	})
+	}
 }
 
 // flag is a boolean in any of the forms Qualtrics uses.

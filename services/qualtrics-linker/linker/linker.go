@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -41,13 +42,37 @@ type Settings struct {
 	SurveyID        string        `envconfig:"QUALTRICS_SURVEY_ID" desc:"survey of requests that name none: SV_…"`
 	LinkLifetime    time.Duration `envconfig:"QUALTRICS_LINK_LIFETIME" default:"1440h" desc:"how long links of requests that name no expiry are valid (60 days is Qualtrics' own default)"`
 	HonourFrequency bool          `envconfig:"QUALTRICS_HONOUR_FREQUENCY" default:"true" desc:"suppress invitations to people who were asked too often (exceededContactFrequency)"`
-	Parallel        int           `envconfig:"QUALTRICS_PARALLEL" default:"8" desc:"invitations made at a time"`
+	Parallel        int           `envconfig:"QUALTRICS_PARALLEL" default:"8" desc:"invitations made one by one at a time"`
+	Bulk            bool          `envconfig:"QUALTRICS_BULK" default:"true" desc:"gather requests that come together and make them with one import; false makes each with five calls"`
+	BulkFrom        int           `envconfig:"QUALTRICS_BULK_FROM" default:"3" desc:"from how many requests on an import is made of them"`
+	BulkMax         int           `envconfig:"QUALTRICS_BULK_MAX" default:"10000" desc:"most requests of one import, at most 10,000"`
+	GatherQuiet     time.Duration `envconfig:"QUALTRICS_GATHER_QUIET" default:"250ms" desc:"the gathering ends when no request has come for so long"`
+	GatherWait      time.Duration `envconfig:"QUALTRICS_GATHER_WAIT" default:"5s" desc:"the gathering ends at the latest after so long"`
+	BulkPhone       string        `envconfig:"QUALTRICS_BULK_PHONE" default:"leave-out" desc:"an import takes no phone number: leave-out leaves it out, direct makes requests that have one by themselves, with five calls"`
 }
+
+// What becomes of phone numbers, which an import does not take (qualtrics.md §3.5).
+const (
+	phoneLeaveOut = "leave-out"
+	phoneDirect   = "direct"
+)
+
+// waveTimeout is how long the making of one wave may take; one that takes longer goes on where it stopped.
+const waveTimeout = 15 * time.Minute
 
 // Validate reports what cannot work.
 func (s *Settings) Validate() error {
 	if s.Parallel < 1 || s.LinkLifetime <= 0 {
 		return fmt.Errorf("QUALTRICS_PARALLEL and QUALTRICS_LINK_LIFETIME must be above 0")
+	}
+	if s.BulkFrom < 2 || s.BulkMax < s.BulkFrom || s.BulkMax > qualtrics.MaxImportRows {
+		return fmt.Errorf("QUALTRICS_BULK_FROM must be at least 2, QUALTRICS_BULK_MAX between that and %d", qualtrics.MaxImportRows)
+	}
+	if s.GatherQuiet <= 0 || s.GatherWait < s.GatherQuiet {
+		return fmt.Errorf("QUALTRICS_GATHER_QUIET must be above 0, QUALTRICS_GATHER_WAIT not below it")
+	}
+	if s.BulkPhone != phoneLeaveOut && s.BulkPhone != phoneDirect {
+		return fmt.Errorf("QUALTRICS_BULK_PHONE must be %s or %s", phoneLeaveOut, phoneDirect)
 	}
 	return nil
 }
@@ -74,7 +99,7 @@ func start(h *service.Host, s *Settings) error {
 	if err != nil {
 		return err
 	}
-	l := &linker{settings: s, bus: h.Bus, ledger: h.Ledger(), qualtrics: client}
+	l := &linker{settings: s, bus: h.Bus, log: h.Log, ledger: h.Ledger(), qualtrics: client}
 	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: l.known, Ledger: l.ledger, Effect: effectOf}
 	const route = "/survey/links"
 	h.Door.Handle(http.MethodPost, route, httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
@@ -94,13 +119,25 @@ func start(h *service.Host, s *Settings) error {
 	h.Door.Handle(http.MethodGet, route+"/{requestId}", httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		return l.look(ctx, r.Param("requestId"))
 	})
-	h.Handle(bus.Consumer{Handle: l.handle, Parallel: s.Parallel})
+	h.Handle(bus.Consumer{Handle: l.handle, Parallel: s.Parallel, Waves: l.waves()})
 	return nil
+}
+
+// waves gathers requests for imports; nil where that is switched off.
+func (l *linker) waves() *bus.Waves {
+	s := l.settings
+	if !s.Bulk {
+		return nil
+	}
+	return &bus.Waves{
+		Key: l.waveKey, Handle: l.together, Max: s.BulkMax, Quiet: s.GatherQuiet, Wait: s.GatherWait, Timeout: waveTimeout,
+	}
 }
 
 type linker struct {
 	settings  *Settings
 	bus       *bus.Bus
+	log       *slog.Logger
 	ledger    *effect.Ledger
 	qualtrics *qualtrics.Client
 }
@@ -109,23 +146,31 @@ type linker struct {
 func (l *linker) handle(ctx context.Context, e event.Event) error {
 	m, ok := e.Data.(*eventsv1.SurveyLinkRequested)
 	if !ok {
-		return fault.New(fault.Invalid, "%s does not ask for a link", e.Type)
+		return notALink(e)
 	}
 	w, err := l.wanted(e, m)
 	if err != nil {
 		return err
 	}
-	done, err := effect.Do(ctx, l.ledger, effect.Link(m.GetRequestId()), e, func(ctx context.Context, run *effect.Run) (made, error) {
+	j := &job{event: e, wanted: w}
+	j.prepare()
+	l.direct(ctx, []*job{j})
+	return j.err
+}
+
+// single makes the link of one request by itself.
+func (l *linker) single(ctx context.Context, e event.Event, w wanted) error {
+	done, err := effect.Do(ctx, l.ledger, effect.Link(w.request.GetRequestId()), e, func(ctx context.Context, run *effect.Run) (made, error) {
 		return l.make(ctx, run, w)
 	})
 	if err != nil {
 		return err
 	}
-	follows, err := done.Result.message()
-	if err != nil {
-		return err
-	}
-	return l.bus.Follow(ctx, e.InLoop(done.LoopID), done.Result.Subject, follows)
+	return l.follow(ctx, e.InLoop(done.LoopID), done.Result)
+}
+
+func notALink(e event.Event) error {
+	return fault.New(fault.Invalid, "%s does not ask for a link", e.Type)
 }
 
 // check refuses at the door what would end in the dead letters.
@@ -207,7 +252,7 @@ func (l *linker) look(ctx context.Context, requestID string) (*httpdoor.Response
 	}
 	switch record.State {
 	case effect.Confirmed:
-		result, err := effect.Result[made](record)
+		result, err := effect.ResultOf[made](record)
 		if err != nil {
 			return nil, err
 		}

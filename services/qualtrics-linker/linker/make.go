@@ -25,6 +25,8 @@ const (
 	dataLoopID    = "loopId"
 	// dataExternalID is the caller's key of the transaction: the order, the cart, the case.
 	dataExternalID = "transactionExternalId"
+	// dataOccurredAt is when it happened, where that cannot be said otherwise.
+	dataOccurredAt = "occurredAt"
 )
 
 // Reasons of suppression.
@@ -91,14 +93,20 @@ func (l *linker) make(ctx context.Context, run *effect.Run, w wanted) (made, err
 	return l.link(ctx, w, contact, transaction, distribution)
 }
 
+// contact is the person as Qualtrics takes them.
+func (w wanted) contact() qualtrics.Contact {
+	c := w.request.GetContact()
+	return qualtrics.Contact{
+		FirstName: c.GetFirstName(), LastName: c.GetLastName(), Email: c.GetEmail(), Phone: c.GetPhone(),
+		ExtRef: c.GetExternalId(), Language: c.GetLanguage(), EmbeddedData: c.GetAttributes(),
+	}
+}
+
 func (l *linker) contact(w wanted) effect.Write[qualtrics.ContactIDs] {
 	c := w.request.GetContact()
 	return effect.Write[qualtrics.ContactIDs]{
 		Send: func(ctx context.Context) (qualtrics.ContactIDs, error) {
-			return l.qualtrics.CreateContact(ctx, w.mailingListID, qualtrics.Contact{
-				FirstName: c.GetFirstName(), LastName: c.GetLastName(), Email: c.GetEmail(), Phone: c.GetPhone(),
-				ExtRef: c.GetExternalId(), Language: c.GetLanguage(), EmbeddedData: c.GetAttributes(),
-			})
+			return l.qualtrics.CreateContact(ctx, w.mailingListID, w.contact())
 		},
 		// Whether a repeat would make a second contact depends on the directory's deduplication, hence the look-up.
 		Probe: func(ctx context.Context) (qualtrics.ContactIDs, bool, error) {
@@ -135,24 +143,33 @@ func (l *linker) batch(transaction string) effect.Write[string] {
 }
 
 func (l *linker) distribution(w wanted, batch string) effect.Write[string] {
-	description := "closeloop " + w.request.GetRequestId() // unique, so that the distribution can be found again
+	return l.distribute(qualtrics.Distribution{
+		SurveyID: w.surveyID, BatchID: batch, MailingListID: w.mailingListID,
+		Description: "closeloop " + w.request.GetRequestId(), // unique, so that the distribution can be found again
+		ExpiresAt:   w.expiresAt,
+	})
+}
+
+func (l *linker) distribute(d qualtrics.Distribution) effect.Write[string] {
 	return effect.Write[string]{
 		Send: func(ctx context.Context) (string, error) {
-			id, err := l.qualtrics.CreateDistribution(ctx, qualtrics.Distribution{
-				SurveyID: w.surveyID, BatchID: batch, MailingListID: w.mailingListID,
-				Description: description, ExpiresAt: w.expiresAt,
-			})
-			if outbound.StatusOf(err) == http.StatusNotFound { // contact, transaction and batch exist: it is the survey
-				f := *fault.From(err)
-				f.Field = "survey.surveyId"
-				return "", &f
-			}
-			return id, err
+			id, err := l.qualtrics.CreateDistribution(ctx, d)
+			return id, noSurvey(err)
 		},
 		Probe: func(ctx context.Context) (string, bool, error) {
-			return l.qualtrics.FindDistribution(ctx, w.surveyID, description)
+			return l.qualtrics.FindDistribution(ctx, d.SurveyID, d.Description)
 		},
 	}
+}
+
+// noSurvey names the field that a distribution's 404 is about: contact, transaction and batch exist.
+func noSurvey(err error) error {
+	if outbound.StatusOf(err) != http.StatusNotFound {
+		return err
+	}
+	f := *fault.From(err)
+	f.Field = "survey.surveyId"
+	return &f
 }
 
 // link reads the distribution's links and picks this person's. It changes nothing, but counts toward the vendor's
@@ -162,6 +179,11 @@ func (l *linker) link(ctx context.Context, w wanted, contact qualtrics.ContactID
 	if err != nil {
 		return made{}, err
 	}
+	return l.outcome(w, link, contact, transaction, distribution)
+}
+
+// outcome is what is said of a link: that it is there, or that this person must not be invited.
+func (l *linker) outcome(w wanted, link qualtrics.Link, contact qualtrics.ContactIDs, transaction, distribution string) (made, error) {
 	request, person := w.request, &eventsv1.ContactRef{ExternalId: w.request.GetContact().GetExternalId()}
 	if reason := l.suppressed(link); reason != "" {
 		return makeOf(subjects.SurveyLinkSuppressed, &eventsv1.SurveyLinkSuppressed{

@@ -27,6 +27,10 @@ const (
 	createDistribution = "POST /API/v3/distributions"
 	listDistributions  = "GET /API/v3/distributions"
 	readLinks          = "GET /API/v3/distributions/{distribution}/links"
+	startImport        = "POST /API/v3/directories/POOL_1/mailinglists/{list}/transactioncontacts"
+	importStatus       = "GET /API/v3/directories/POOL_1/mailinglists/{list}/transactioncontacts/{import}"
+	importReport       = "GET /API/v3/directories/POOL_1/imports/api-import/jobs/{import}/report"
+	listBatch          = "GET /API/v3/directories/POOL_1/transactionbatches/{batch}/transactions"
 )
 
 // brand makes contacts, transactions, batches, distributions and links as qualtrics.md has it. Its directory does not
@@ -41,8 +45,9 @@ type brand struct {
 	distributions []distribution
 	// late is how many reads of links find none yet.
 	late int
-	// change makes something else of a page of links; nil leaves it.
+	// change makes something else of the links; nil leaves them.
 	change func([]link) []link
+	bulk
 }
 
 type contact struct {
@@ -81,6 +86,7 @@ func newBrand(t *testing.T) *brand {
 		createContact: v.createContact, searchContacts: v.searchContacts, readContact: v.readContact,
 		createTransaction: v.createTransaction, listTransactions: v.listTransactions, createBatch: v.createBatch,
 		createDistribution: v.createDistribution, listDistributions: v.listDistributions, readLinks: v.readLinks,
+		startImport: v.startImport, importStatus: v.importStatus, importReport: v.importReport, listBatch: v.listBatch,
 	} {
 		v.Handle(pattern, func(c servicetest.Call) servicetest.Reply {
 			v.mu.Lock()
@@ -263,12 +269,13 @@ func (v *brand) readLinks(c servicetest.Call) servicetest.Reply {
 		v.late--
 		return result(map[string]any{"elements": []any{}, "nextPage": nil})
 	}
+	v.settleImports()
 	links := []link{}
 	for _, id := range v.batches[index(v.distributions[n].BatchID, "BT", len(v.batches))] {
 		of := v.transactions[index(id, "CTR", len(v.transactions))]
 		who := index(of.ContactID, "CID", len(v.contacts))
 		links = append(links, link{
-			"contactId": lookupID(who), "transactionId": id, "link": url(n, who), "exceededContactFrequency": false,
+			"contactId": lookupID(who), "transactionId": id, "link": url(n, index(id, "CTR", len(v.transactions))), "exceededContactFrequency": false,
 			"linkExpiration": "2026-10-24T00:00:00Z", "status": "Email not sent", "externalDataReference": v.contacts[who].ExtRef,
 			"email": v.contacts[who].Email, "firstName": v.contacts[who].FirstName, "unsubscribed": false,
 		})
@@ -276,11 +283,11 @@ func (v *brand) readLinks(c servicetest.Call) servicetest.Reply {
 	if v.change != nil {
 		links = v.change(links)
 	}
-	return result(map[string]any{"elements": links}) // nextPage may be absent
+	return v.linkPage(c, links)
 }
 
-func url(distribution, contact int) string {
-	return fmt.Sprintf("https://simbrand.eu.qualtrics.com/jfe/form/SV_1?Q_DL=secret-%d_%d&Q_CHL=gl", distribution, contact)
+func url(distribution, transaction int) string {
+	return fmt.Sprintf("https://simbrand.eu.qualtrics.com/jfe/form/SV_1?Q_DL=secret-%d_%d&Q_CHL=gl", distribution, transaction)
 }
 
 // made counts what matters: contacts, transactions, distributions.

@@ -1,0 +1,175 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/bus"
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
+	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
+)
+
+// tide records waves.
+type tide struct {
+	mu    sync.Mutex
+	waves [][]event.Event
+}
+
+func (t *tide) add(wave []event.Event) []error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waves = append(t.waves, wave)
+	return make([]error, len(wave))
+}
+
+// sizes gives how many events were handled, and in how many waves.
+func (t *tide) sizes() (events, waves int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range t.waves {
+		events += len(w)
+	}
+	return events, len(t.waves)
+}
+
+func accountOf(e event.Event) string { return e.Data.(*eventsv1.FeedbackRaised).GetAccountId() }
+
+func gathering(handle func(context.Context, []event.Event) []error) bus.Consumer {
+	return bus.Consumer{
+		Handle: func(context.Context, event.Event) error { return fault.New(fault.Person, "handled by itself") },
+		Waves:  &bus.Waves{Key: accountOf, Handle: handle, Quiet: 200 * time.Millisecond},
+	}
+}
+
+func TestEventsThatComeTogetherAreHandledTogether(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	const n = 600
+	for i := range n {
+		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x","accountId":"%d"}`, i, i%2))
+	}
+	var got tide
+	consume(t, broker.Bus(service), gathering(func(_ context.Context, wave []event.Event) []error { return got.add(wave) }))
+	bustest.Eventually(t, "all handled", func() bool { events, _ := got.sizes(); return events == n })
+	if _, waves := got.sizes(); waves != 2 {
+		t.Errorf("%d waves for two keys", waves)
+	}
+	for _, wave := range got.waves {
+		for _, e := range wave {
+			if accountOf(e) != accountOf(wave[0]) {
+				t.Fatal("keys are mixed")
+			}
+		}
+	}
+	bustest.Eventually(t, "all acknowledged", func() bool { return consumerInfo(t, broker, topology.Events).NumAckPending == 0 })
+}
+
+func TestWavesAreNoLargerThanAllowed(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	const n = 25
+	for i := range n {
+		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x","accountId":"1"}`, i))
+	}
+	var got tide
+	c := gathering(func(_ context.Context, wave []event.Event) []error { return got.add(wave) })
+	c.Waves.Max = 10
+	consume(t, broker.Bus(service), c)
+	bustest.Eventually(t, "all handled", func() bool { events, _ := got.sizes(); return events == n })
+	for _, wave := range got.waves {
+		if len(wave) > 10 {
+			t.Errorf("a wave of %d", len(wave))
+		}
+	}
+}
+
+func TestEachEventOfAWaveHasAnOutcomeOfItsOwn(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	var tries, again atomic.Int32
+	consume(t, broker.Bus(service), gathering(func(_ context.Context, wave []event.Event) []error {
+		errs := make([]error, len(wave))
+		for i, e := range wave {
+			switch e.Data.(*eventsv1.FeedbackRaised).GetResponseId() {
+			case "R_1":
+				errs[i] = fault.New(fault.Refused, "not this one")
+			case "R_2":
+				tries.Add(1)
+				if e.Attempts == 0 {
+					errs[i] = fault.Later(0, "not yet")
+				} else {
+					again.Add(1)
+				}
+			}
+		}
+		return errs
+	}))
+	for i := range 4 {
+		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x","accountId":"1"}`, i))
+	}
+	bustest.Eventually(t, "the one that waited", func() bool { return again.Load() == 1 })
+	letters := broker.Messages(topology.DeadLetters, "deadletter.>")
+	if len(letters) != 1 || letters[0].Header.Get(bus.HeaderClass) != "refused" || tries.Load() != 2 {
+		t.Errorf("%d dead letters, %d tries", len(letters), tries.Load())
+	}
+}
+
+func TestPanicInAWaveLosesNothing(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	var got tide
+	var panicked atomic.Bool
+	consume(t, broker.Bus(service), gathering(func(_ context.Context, wave []event.Event) []error {
+		if panicked.CompareAndSwap(false, true) {
+			panic("once")
+		}
+		return got.add(wave)
+	}))
+	for i := range 5 {
+		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x","accountId":"1"}`, i))
+	}
+	bustest.Eventually(t, "all handled", func() bool { events, _ := got.sizes(); return events == 5 })
+}
+
+func TestEventWithoutAKeyIsHandledByItself(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	var got tide
+	consume(t, broker.Bus(service), gathering(func(_ context.Context, wave []event.Event) []error { return got.add(wave) }))
+	broker.Publish(subject, `{"responseId":"R_1","subject":"x"}`)
+	bustest.Eventually(t, "its own outcome", func() bool { return len(broker.Messages(topology.DeadLetters, "deadletter.>")) == 1 })
+	if _, waves := got.sizes(); waves != 0 {
+		t.Error("it was handled in a wave")
+	}
+}
+
+func TestWaveThatMeetsAVendorThatIsOutWaitsAndBurnsNoAttempt(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	var got tide
+	var out atomic.Bool
+	out.Store(true)
+	consume(t, broker.Bus(service), gathering(func(_ context.Context, wave []event.Event) []error {
+		if !out.Swap(false) {
+			return got.add(wave)
+		}
+		errs := make([]error, len(wave))
+		for i := range errs {
+			errs[i] = fault.New(fault.Down, "nobody is there")
+		}
+		return errs
+	}))
+	const n = 200
+	for i := range n {
+		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x","accountId":"1"}`, i))
+	}
+	bustest.Eventually(t, "all handled", func() bool { events, _ := got.sizes(); return events == n })
+	for _, wave := range got.waves {
+		for _, e := range wave {
+			if e.Attempts != 0 {
+				t.Fatalf("%s: %d attempts burnt", e.ID, e.Attempts)
+			}
+		}
+	}
+}

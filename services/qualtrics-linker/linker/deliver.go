@@ -1,0 +1,96 @@
+package linker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/qualtrics"
+)
+
+// looks are how long requests wait whose link was not among those read, by the times that it was looked for.
+var looks = []time.Duration{15 * time.Second, time.Minute, 5 * time.Minute, 30 * time.Minute}
+
+// deliver gives each job of a wave its link. ran tells that the wave has just come to its end; else its links were read
+// before, and what was missing then is looked for again.
+func (l *linker) deliver(ctx context.Context, id string, w wave, jobs []*job, ran bool) {
+	jobs, refused := divide(jobs, func(j *job) bool { return !slices.Contains(w.Sent.Refused, j.wanted.request.GetRequestId()) })
+	rows, err := l.pages(ctx, id, w.Pages)
+	if err != nil {
+		fail(jobs, err)
+		return
+	}
+	m := match(jobs, rows)
+	if len(m.missing) > 0 && !ran {
+		rows = l.again(ctx, w, rows)
+		m = match(jobs, rows)
+	}
+	nothing := l.doubts(ctx, w, rows, &m)
+	for _, j := range m.missing {
+		j.err = fault.Later(looks[min(j.event.Attempts, len(looks)-1)], "the distribution %s does not show its link yet", w.Distribution)
+	}
+	l.each(slices.Collect(maps.Keys(m.rows)), func(j *job) { j.err = l.conclude(ctx, w, j, m.rows[j]) })
+	// Of these nothing was made: by themselves, Qualtrics says what is wrong with them.
+	l.direct(ctx, l.leave(ctx, append(refused, nothing...), "the import made nothing of this row"))
+}
+
+// doubts settles what the rows alone do not, with the import's report: jobs that dedupe has mixed up, whose rows may
+// name others so that theirs seem to be missing, and, where the import made less than was sent, those of which it made
+// nothing. It gives the latter.
+func (l *linker) doubts(ctx context.Context, w wave, rows []row, m *matches) (nothing []*job) {
+	unsure := m.doubtful
+	if w.Created < w.Plan.Rows-len(w.Sent.Refused) || len(m.doubtful) > 0 {
+		unsure = append(unsure, m.missing...)
+		m.missing = nil
+	}
+	if len(unsure) == 0 {
+		return nil
+	}
+	nothing, err := l.byReport(ctx, w, unsure, rows, m)
+	if err != nil {
+		fail(unsure, err)
+	}
+	return nothing
+}
+
+// again reads the links once more: Qualtrics is known to leave some out at first (qualtrics.md §3.7).
+func (l *linker) again(ctx context.Context, w wave, before []row) []row {
+	rows := slices.Clone(before)
+	for links, err := range l.qualtrics.Links(ctx, w.Distribution, w.Plan.SurveyID) {
+		if err != nil {
+			l.log.Warn("looking again for missing links", "distribution", w.Distribution, "error", err)
+			break // what is missing still, is looked for later
+		}
+		rows = append(rows, pageOf(qualtrics.LinkPage{Links: links}).Rows...)
+	}
+	return rows
+}
+
+// conclude records and publishes a request's link.
+func (l *linker) conclude(ctx context.Context, w wave, j *job, r row) error {
+	ids := qualtrics.ContactIDs{LookupID: r.Contact}
+	if strings.HasPrefix(r.Contact, "CID_") {
+		ids = qualtrics.ContactIDs{ID: r.Contact}
+	}
+	j.wanted.expiresAt = w.Plan.ExpiresAt
+	result, err := l.outcome(j.wanted, r.link(), ids, r.Transaction, w.Distribution)
+	if err != nil {
+		return err
+	}
+	if err := j.member.Confirm(ctx, result); err != nil {
+		return err
+	}
+	return l.follow(ctx, j.event.InLoop(j.member.Record().LoopID), result)
+}
+
+func (l *linker) follow(ctx context.Context, cause event.Event, result made) error {
+	follows, err := result.message()
+	if err != nil {
+		return err
+	}
+	return l.bus.Follow(ctx, cause, result.Subject, follows)
+}
