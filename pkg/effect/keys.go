@@ -52,3 +52,7 @@ func Wave(id string) Key { return Key{"qualtrics.wave", id} }
 func WavePage(id string, page int) Key {
 	return Key{"qualtrics.wave", id + "/page/" + strconv.Itoa(page)}
 }
+
+// Contact is what is known of a person's contact in a Qualtrics list; who is a digest of what the directory recognises
+// them by. It is remembered, no effect.
+func Contact(listID, who string) Key { return Key{"qualtrics.contact", listID + "/" + who} }

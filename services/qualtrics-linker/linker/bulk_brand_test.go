@@ -20,6 +20,10 @@ type bulk struct {
 	noTransactions bool
 	// deaf accepts imports and makes nothing of them, as for a list that does not exist.
 	deaf bool
+	// gone are contacts that were deleted.
+	gone map[int]bool
+	// leftOut is the reference of somebody whose link the pages never show.
+	leftOut string
 	// rejectWhole refuses an import that holds a row with this e-mail.
 	rejectWhole string
 }
@@ -207,6 +211,7 @@ func (v *brand) listBatch(c servicetest.Call) servicetest.Reply {
 
 // linkPage gives one page of a hundred links.
 func (v *brand) linkPage(c servicetest.Call, links []link) servicetest.Reply {
+	links = slices.DeleteFunc(links, func(l link) bool { return v.leftOut != "" && l["externalDataReference"] == v.leftOut })
 	if v.noTransactions {
 		for _, l := range links {
 			delete(l, "transactionId")
@@ -235,8 +240,41 @@ func (v *brand) requestOf(link string) string {
 // calls counts what was called.
 func (v *brand) calls() map[string]int {
 	count := map[string]int{}
-	for _, pattern := range v.Patterns() {
+	for _, pattern := range worked(v.Patterns()) {
 		count[pattern]++
 	}
 	return count
+}
+
+func (v *brand) whoAmI(servicetest.Call) servicetest.Reply {
+	return result(map[string]any{"brandId": "simbrand", "userId": "UR_1", "datacenter": "eu"})
+}
+
+func (v *brand) directories(servicetest.Call) servicetest.Reply {
+	criteria := map[string]bool{}
+	for _, field := range v.dedupe {
+		criteria[map[string]string{"extRef": "externalDataReference"}[field]+map[string]string{"email": "email", "firstName": "firstName", "lastName": "lastName"}[field]] = true
+	}
+	return result(map[string]any{"elements": []any{map[string]any{"directoryId": directory, "isDefault": true, "deduplicationCriteria": criteria}}})
+}
+
+// worked leaves out what is asked at the start.
+func worked(patterns []string) []string {
+	return slices.DeleteFunc(slices.Clone(patterns), func(p string) bool { return p == whoAmI || p == directories })
+}
+
+func (v *brand) readHistory(c servicetest.Call) servicetest.Reply {
+	n := index(c.Value("distribution"), "EMD", len(v.distributions))
+	if n < 0 {
+		return refused(404, "GED_3", "Distribution not found.")
+	}
+	rows := []any{}
+	for _, id := range v.batches[index(v.distributions[n].BatchID, "BT", len(v.batches))] {
+		transaction := index(id, "CTR", len(v.transactions))
+		who := v.transactions[transaction].ContactID
+		rows = append(rows, map[string]any{
+			"contactId": who, "contactLookupId": strings.Replace(who, "CID", "CGC", 1), "status": "Success", "surveyLink": url(n, transaction), "responseId": nil,
+		})
+	}
+	return result(map[string]any{"elements": rows, "nextPage": nil})
 }

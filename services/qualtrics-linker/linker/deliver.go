@@ -26,7 +26,7 @@ func (l *linker) deliver(ctx context.Context, id string, w wave, jobs []*job, ra
 	}
 	m := match(jobs, rows)
 	if len(m.missing) > 0 && !ran {
-		rows = l.again(ctx, w, rows)
+		rows = append(rows, l.again(ctx, w, m.missing)...)
 		m = match(jobs, rows)
 	}
 	nothing := l.doubts(ctx, w, rows, &m)
@@ -57,17 +57,55 @@ func (l *linker) doubts(ctx context.Context, w wave, rows []row, m *matches) (no
 	return nothing
 }
 
-// again reads the links once more: Qualtrics is known to leave some out at first (qualtrics.md §3.7).
-func (l *linker) again(ctx context.Context, w wave, before []row) []row {
-	rows := slices.Clone(before)
+// again looks once more for links that were not among those read: Qualtrics is known to leave some out at first, and a
+// few for days (qualtrics.md §3.7, §3.8). The pages are read again first, then the history is asked. What cannot be
+// found is looked for later.
+func (l *linker) again(ctx context.Context, w wave, missing []*job) []row {
+	look := l.fromPages
+	if missing[0].event.Attempts%2 == 0 {
+		look = l.fromHistory
+	}
+	rows, err := look(ctx, w, missing)
+	if err != nil {
+		l.log.Warn("looking again for missing links", "distribution", w.Distribution, "missing", len(missing), "error", err)
+	}
+	return rows
+}
+
+func (l *linker) fromPages(ctx context.Context, w wave, _ []*job) (rows []row, err error) {
 	for links, err := range l.qualtrics.Links(ctx, w.Distribution, w.Plan.SurveyID) {
 		if err != nil {
-			l.log.Warn("looking again for missing links", "distribution", w.Distribution, "error", err)
-			break // what is missing still, is looked for later
+			return rows, err
 		}
 		rows = append(rows, pageOf(qualtrics.LinkPage{Links: links}).Rows...)
 	}
-	return rows
+	return rows, nil
+}
+
+// fromHistory joins the import's report, which knows the ids of a row's contact, with the distribution's history, which
+// knows that contact's link. A contact with several rows is left alone: it cannot be told whose link it is.
+func (l *linker) fromHistory(ctx context.Context, w wave, missing []*job) (rows []row, err error) {
+	entries, err := l.report(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	links, several := map[string]string{}, map[string]bool{}
+	for outcomes, err := range l.qualtrics.History(ctx, w.Distribution) {
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range outcomes {
+			several[o.LookupID] = several[o.LookupID] || links[o.LookupID] != "" && links[o.LookupID] != o.Link
+			links[o.LookupID] = o.Link
+		}
+	}
+	for _, j := range missing {
+		e := entries[digest(j.mailbox)]
+		if link := links[e.Lookup]; link != "" && !several[e.Lookup] {
+			rows = append(rows, row{URL: link, Contact: e.Lookup, Transaction: e.Transaction, Reference: digest(j.reference), Mailbox: digest(j.mailbox)})
+		}
+	}
+	return rows, nil
 }
 
 // conclude records and publishes a request's link.

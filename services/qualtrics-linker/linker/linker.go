@@ -99,7 +99,13 @@ func start(h *service.Host, s *Settings) error {
 	if err != nil {
 		return err
 	}
-	l := &linker{settings: s, bus: h.Bus, log: h.Log, ledger: h.Ledger(), qualtrics: client}
+	startup, err := client.Startup(h.Log, h.Metrics)
+	if err != nil {
+		return err
+	}
+	h.Door.AddCheck(h.Name+" Qualtrics", nil, startup.Ready)
+	h.Go("Qualtrics start-up", startup.Run)
+	l := &linker{settings: s, bus: h.Bus, log: h.Log, ledger: h.Ledger(), qualtrics: client, startup: startup}
 	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: l.known, Ledger: l.ledger, Effect: effectOf}
 	const route = "/survey/links"
 	h.Door.Handle(http.MethodPost, route, httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
@@ -140,6 +146,7 @@ type linker struct {
 	log       *slog.Logger
 	ledger    *effect.Ledger
 	qualtrics *qualtrics.Client
+	startup   *qualtrics.Startup
 }
 
 // handle makes the link of one request.

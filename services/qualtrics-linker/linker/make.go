@@ -74,11 +74,11 @@ func (m made) message() (proto.Message, error) {
 // step is recorded, so that a crash or a lost answer resumes instead of starting over.
 func (l *linker) make(ctx context.Context, run *effect.Run, w wanted) (made, error) {
 	w.data[dataLoopID] = run.LoopID() // of whoever asked first, as all that follows
-	contact, err := effect.Step(ctx, run, "contact", l.contact(w))
+	contact, err := l.contactOf(ctx, run, w)
 	if err != nil {
 		return made{}, err
 	}
-	transaction, err := effect.Step(ctx, run, "transaction", l.transaction(w, contact))
+	transaction, err := l.transactionOf(ctx, run, w, &contact)
 	if err != nil {
 		return made{}, err
 	}
@@ -90,7 +90,7 @@ func (l *linker) make(ctx context.Context, run *effect.Run, w wanted) (made, err
 	if err != nil {
 		return made{}, err
 	}
-	return l.link(ctx, w, contact, transaction, distribution)
+	return l.link(ctx, w, contact.ContactIDs, transaction, distribution)
 }
 
 // contact is the person as Qualtrics takes them.
@@ -106,7 +106,11 @@ func (l *linker) contact(w wanted) effect.Write[qualtrics.ContactIDs] {
 	c := w.request.GetContact()
 	return effect.Write[qualtrics.ContactIDs]{
 		Send: func(ctx context.Context) (qualtrics.ContactIDs, error) {
-			return l.qualtrics.CreateContact(ctx, w.mailingListID, w.contact())
+			ids, err := l.qualtrics.CreateContact(ctx, w.mailingListID, w.contact())
+			if err == nil {
+				l.remember(ctx, w.mailingListID, w.contact(), ids)
+			}
+			return ids, err
 		},
 		// Whether a repeat would make a second contact depends on the directory's deduplication, hence the look-up.
 		Probe: func(ctx context.Context) (qualtrics.ContactIDs, bool, error) {

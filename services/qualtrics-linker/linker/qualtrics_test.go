@@ -27,6 +27,9 @@ const (
 	createDistribution = "POST /API/v3/distributions"
 	listDistributions  = "GET /API/v3/distributions"
 	readLinks          = "GET /API/v3/distributions/{distribution}/links"
+	whoAmI             = "GET /API/v3/whoami"
+	directories        = "GET /API/v3/directories"
+	readHistory        = "GET /API/v3/distributions/{distribution}/history"
 	startImport        = "POST /API/v3/directories/POOL_1/mailinglists/{list}/transactioncontacts"
 	importStatus       = "GET /API/v3/directories/POOL_1/mailinglists/{list}/transactioncontacts/{import}"
 	importReport       = "GET /API/v3/directories/POOL_1/imports/api-import/jobs/{import}/report"
@@ -86,6 +89,7 @@ func newBrand(t *testing.T) *brand {
 		createContact: v.createContact, searchContacts: v.searchContacts, readContact: v.readContact,
 		createTransaction: v.createTransaction, listTransactions: v.listTransactions, createBatch: v.createBatch,
 		createDistribution: v.createDistribution, listDistributions: v.listDistributions, readLinks: v.readLinks,
+		readHistory: v.readHistory, whoAmI: v.whoAmI, directories: v.directories,
 		startImport: v.startImport, importStatus: v.importStatus, importReport: v.importReport, listBatch: v.listBatch,
 	} {
 		v.Handle(pattern, func(c servicetest.Call) servicetest.Reply {
@@ -135,8 +139,12 @@ func (v *brand) createContact(c servicetest.Call) servicetest.Reply {
 	if c.Value("list") != list {
 		return refused(404, "PACC_6", "Mailing List not found")
 	}
-	v.contacts = append(v.contacts, sent)
-	n := len(v.contacts) - 1
+	n := v.same(importRow{FirstName: sent.FirstName, LastName: sent.LastName, Email: sent.Email, ExtRef: sent.ExtRef})
+	if n < 0 {
+		v.contacts = append(v.contacts, sent)
+		n = len(v.contacts) - 1
+	}
+	v.contacts[n] = sent
 	return result(map[string]any{"id": contactID(n), "contactLookupId": lookupID(n)})
 }
 
@@ -180,8 +188,9 @@ func (v *brand) createTransaction(c servicetest.Call) servicetest.Reply {
 	}
 	created, unprocessed := map[string]any{}, map[string]any{}
 	for key, one := range sent {
-		if index(one.ContactID, "CID", len(v.contacts)) < 0 || one.MailingListID != list || one.Date != "" && !plainTime.MatchString(one.Date) {
-			return refused(400, "TR_1", "contact, list or date is wrong")
+		if n := index(one.ContactID, "CID", len(v.contacts)); n < 0 || v.gone[n] || one.MailingListID != list || one.Date != "" && !plainTime.MatchString(one.Date) {
+			unprocessed[key] = map[string]any{"error": "TR_1", "errorMessage": "contact, list or date is wrong"}
+			continue
 		}
 		for name, value := range one.Data {
 			switch value.(type) {

@@ -138,6 +138,9 @@ func (l *linker) steps(ctx context.Context, run *effect.Run, id string, jobs []*
 	if err != nil {
 		return wave{}, refusedAsAWhole(err)
 	}
+	if err := l.ledger.Remember(ctx, effect.Contact(p.MailingListID, lastWave), time.Now().UTC()); err != nil {
+		return wave{}, err
+	}
 	created, err := l.imported(ctx, run, p, batch, imp)
 	if err != nil || created == 0 {
 		return wave{Plan: p, Sent: imp}, err

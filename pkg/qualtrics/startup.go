@@ -1,0 +1,169 @@
+package qualtrics
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/outbound"
+)
+
+// Brand is what a service learns about its brand before it relies on it (qualtrics.md §1.3, rule 1).
+type Brand struct {
+	Account Account
+	// Directory is the one that the client works in, with its dedupe rule. It is zero for a client without a directory.
+	Directory Directory
+}
+
+// Startup asks once, when a service starts: whose credentials are these, does the directory exist and by what does it
+// take two contacts for one. What Qualtrics refuses is told by [Startup.Ready]; nothing of it ends the service.
+type Startup struct {
+	client *Client
+	log    *slog.Logger
+	known  chan struct{}
+
+	mu     sync.Mutex
+	brand  Brand
+	refuse error
+}
+
+// Startup prepares the questions and sends nothing. metrics takes closeloop_qualtrics_proxied, which is 1 as soon as
+// Qualtrics has said of any call that it was proxied; it may be nil. To be wired as
+//
+//	startup, err := client.Startup(h.Log, h.Metrics)
+//	h.Door.AddCheck(h.Name+" Qualtrics", nil, startup.Ready)
+//	h.Go("Qualtrics start-up", startup.Run)
+func (c *Client) Startup(log *slog.Logger, metrics prometheus.Registerer) (*Startup, error) {
+	if metrics != nil {
+		err := metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "closeloop_qualtrics_proxied",
+			Help: "1 once Qualtrics has proxied a call of ours: the base URL names another data center than the brand's.",
+		}, func() float64 {
+			if c.proxied.Load() {
+				return 1
+			}
+			return 0
+		}))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &Startup{client: c, log: log, known: make(chan struct{})}, nil
+}
+
+// firstWait and lastWait bound how long Run waits between two tries.
+const firstWait, lastWait = time.Second, 5 * time.Minute
+
+// Run asks until Qualtrics has answered, with growing waits, and then ends with nil; also when ctx ends.
+func (s *Startup) Run(ctx context.Context) error {
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		brand, err := s.ask(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.note(brand, err)
+		if err == nil {
+			return nil
+		}
+		// Drawn, so that replicas that start together do not ask together.
+		pause := max(wait/2+rand.N(wait/2), fault.From(err).After)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *Startup) ask(ctx context.Context) (Brand, error) {
+	account, err := s.client.WhoAmI(ctx)
+	if err != nil || s.client.directory == "" {
+		return Brand{Account: account}, err
+	}
+	all, err := s.client.Directories(ctx)
+	if err != nil {
+		return Brand{}, err
+	}
+	i := slices.IndexFunc(all, func(d Directory) bool { return d.ID == s.client.directory })
+	if i < 0 {
+		return Brand{}, s.client.fault(fault.Unauthorized, "list directories: QUALTRICS_DIRECTORY_ID names none that these credentials can see")
+	}
+	return Brand{Account: account, Directory: all[i]}, nil
+}
+
+// note keeps what was learned, and says what a person has to mend.
+func (s *Startup) note(brand Brand, err error) {
+	refused := fault.Is(err, fault.Unauthorized) || fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Refused)
+	s.mu.Lock()
+	s.brand, s.refuse = brand, nil
+	if refused {
+		s.refuse = err
+	}
+	s.mu.Unlock()
+	switch {
+	case refused:
+		s.log.Error("Qualtrics refuses us: check base URL, credentials and scopes", "error", err)
+	case err != nil:
+		s.log.Warn("Qualtrics cannot be asked yet", "error", err)
+	default:
+		d := brand.Directory.Dedupe
+		s.log.Info("Qualtrics lets us in", "brand", brand.Account.BrandID, "datacenter", brand.Account.Datacenter, "directory", brand.Directory.ID,
+			slog.Group("dedupe", "email", d.Email, "firstName", d.FirstName, "lastName", d.LastName, "externalDataReference", d.ExternalDataReference, "phone", d.Phone))
+		close(s.known)
+	}
+}
+
+// Ready tells what Qualtrics refuses us, for a readiness check. A Qualtrics that is down or busy is no reason not to be
+// ready: the work waits for it.
+func (s *Startup) Ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refuse
+}
+
+// Brand gives what was learned, or false while nothing is known yet.
+func (s *Startup) Brand() (Brand, bool) {
+	select {
+	case <-s.known:
+	default:
+		return Brand{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.brand, true
+}
+
+// Wait gives what was learned, as soon as it is. When ctx ends first, it gives the last refusal as a fault, else
+// [fault.Down].
+func (s *Startup) Wait(ctx context.Context) (Brand, error) {
+	select {
+	case <-s.known:
+		brand, _ := s.Brand()
+		return brand, nil
+	case <-ctx.Done():
+		return Brand{}, errors.Join(s.Ready(), s.client.fault(fault.Down, "nothing is known about the directory yet: %w", ctx.Err()))
+	}
+}
+
+// hostInstead finds the host that a notice names: "Request proxied. For faster response times, use this host instead:
+// sjc1.qualtrics.com" (qualtrics.md §2.1).
+var hostInstead = regexp.MustCompile(`[A-Za-z0-9][A-Za-z0-9.-]*\.qualtrics\.com`)
+
+// noticed raises the alarm, once, if Qualtrics has proxied a call: that works almost, and has damaged results
+// (qualtrics.md §2.1, §8 trap 16).
+func (c *Client) noticed(notice string) {
+	if !strings.Contains(strings.ToLower(notice), "proxied") || !c.proxied.CompareAndSwap(false, true) {
+		return
+	}
+	c.log.Error("Qualtrics proxies our calls, which damages results: set QUALTRICS_BASE_URL to the brand's own data center",
+		"host", hostInstead.FindString(notice), "notice", outbound.Words(notice, 300))
+}

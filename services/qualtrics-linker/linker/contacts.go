@@ -1,0 +1,117 @@
+package linker
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/qualtrics"
+)
+
+// person is a contact that exists.
+type person struct {
+	qualtrics.ContactIDs
+	// Known says that it was made for an earlier request and not looked at since.
+	Known bool `json:"known,omitempty"`
+}
+
+// acquaintance is what is remembered of a contact: what it was made of, as a digest, and when.
+type acquaintance struct {
+	qualtrics.ContactIDs
+	Content string    `json:"content"`
+	At      time.Time `json:"at"`
+}
+
+// lastWave is remembered of a list: the import overwrote its contacts without telling their ids.
+const lastWave = "wave"
+
+// recognised is a digest of what the directory takes two contacts for one by, or empty where it does not: then each
+// creation makes a contact, and none is known from before (qualtrics.md §3.1, §3.2).
+func (l *linker) recognised(c qualtrics.Contact) string {
+	brand, known := l.startup.Brand()
+	if !known {
+		return ""
+	}
+	var parts []string
+	for _, field := range []struct {
+		counts bool
+		value  string
+	}{
+		{brand.Directory.Dedupe.Email, c.Email}, {brand.Directory.Dedupe.ExternalDataReference, c.ExtRef},
+		{brand.Directory.Dedupe.FirstName, c.FirstName}, {brand.Directory.Dedupe.LastName, c.LastName}, {brand.Directory.Dedupe.Phone, c.Phone},
+	} {
+		switch value := normal(field.value); {
+		case !field.counts:
+		case value == "":
+			return "" // a record that lacks one of them is not compared
+		default:
+			parts = append(parts, value)
+		}
+	}
+	return digest(strings.Join(parts, "\n"))
+}
+
+func contentOf(c qualtrics.Contact) string {
+	encoded, _ := json.Marshal(c) // of texts alone
+	return digest(string(encoded))
+}
+
+// known gives the ids of a contact that is in the list as it is wanted. What cannot be read is not known.
+func (l *linker) knownContact(ctx context.Context, listID string, c qualtrics.Contact) (qualtrics.ContactIDs, bool) {
+	who := l.recognised(c)
+	if who == "" {
+		return qualtrics.ContactIDs{}, false
+	}
+	have, ok := effect.Outcome[acquaintance](ctx, l.ledger, effect.Contact(listID, who))
+	if !ok || have.Content != contentOf(c) {
+		return qualtrics.ContactIDs{}, false
+	}
+	if wave, ok := effect.Outcome[time.Time](ctx, l.ledger, effect.Contact(listID, lastWave)); ok && !have.At.After(wave) {
+		return qualtrics.ContactIDs{}, false
+	}
+	return have.ContactIDs, true
+}
+
+// remember keeps what was made for the next request of the same person.
+func (l *linker) remember(ctx context.Context, listID string, c qualtrics.Contact, ids qualtrics.ContactIDs) {
+	who := l.recognised(c)
+	if who == "" {
+		return
+	}
+	if err := l.ledger.Remember(ctx, effect.Contact(listID, who), acquaintance{ids, contentOf(c), time.Now().UTC()}); err != nil {
+		l.log.Debug("a contact is not remembered", "error", err) // it costs a call, no more
+	}
+}
+
+// contactOf gives the person's contact, made now unless it is known.
+func (l *linker) contactOf(ctx context.Context, run *effect.Run, w wanted) (person, error) {
+	write := l.contact(w)
+	return effect.Step(ctx, run, "contact", effect.Write[person]{
+		Send: func(ctx context.Context) (person, error) {
+			if ids, ok := l.knownContact(ctx, w.mailingListID, w.contact()); ok {
+				return person{ids, true}, nil
+			}
+			ids, err := write.Send(ctx)
+			return person{ContactIDs: ids}, err
+		},
+		Probe: func(ctx context.Context) (person, bool, error) {
+			ids, found, err := write.Probe(ctx)
+			return person{ContactIDs: ids}, found, err
+		},
+	})
+}
+
+// transactionOf makes the transaction of a contact. One that was only thought to be known is made again.
+func (l *linker) transactionOf(ctx context.Context, run *effect.Run, w wanted, p *person) (string, error) {
+	id, err := effect.Step(ctx, run, "transaction", l.transaction(w, p.ContactIDs))
+	if !p.Known || !fault.Is(err, fault.Refused) {
+		return id, err
+	}
+	if p.ContactIDs, err = effect.Step(ctx, run, "contact again", l.contact(w)); err != nil {
+		return "", err
+	}
+	return effect.Step(ctx, run, "transaction", l.transaction(w, p.ContactIDs))
+}
