@@ -1,5 +1,5 @@
-// Package faults makes the simulated vendors misbehave on request: answer with an error, act and lose the answer, be
-// slow, or never answer.
+// Package faults makes the simulated vendors misbehave on request: answer with an error, before or after acting, or with
+// a web page, lose the answer or half of it, be slow, or never answer.
 //
 // A [Desk] holds the faults that are on. Each vendor's handler is wrapped once; tests call [Desk.Add], people and
 // scripts use the HTTP routes:
@@ -9,6 +9,8 @@
 package faults
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -26,15 +28,25 @@ import (
 const (
 	// Status answers with [Fault.Status] instead of acting.
 	Status = "status"
+	// LateStatus lets the vendor act and answers with [Fault.Status] all the same, as a gateway does that has waited too
+	// long.
+	LateStatus = "late-status"
+	// HTML answers with a web page instead of acting, as a gateway or a login page does.
+	HTML = "html"
 	// LostAnswer lets the vendor act and then cuts the connection without an answer.
 	LostAnswer = "lost-answer"
+	// Truncated lets the vendor act and cuts the connection in the middle of the answer's body.
+	Truncated = "truncated"
 	// Slow waits for [Fault.DelayMS] and then acts.
 	Slow = "slow"
 	// Hang neither acts nor answers: it holds the call until the client gives up or the fault is removed.
 	Hang = "hang"
 )
 
-var kinds = []string{Status, LostAnswer, Slow, Hang}
+var kinds = []string{Status, LateStatus, HTML, LostAnswer, Truncated, Slow, Hang}
+
+// Kinds gives the kinds of fault.
+func Kinds() []string { return slices.Clone(kinds) }
 
 // Fault is one way to misbehave. Where several faults are on, the first added that applies to a call is the one that
 // the call meets.
@@ -47,15 +59,16 @@ type Fault struct {
 	Method string `json:"method,omitempty"`
 	// Path is a regular expression (and so also a plain piece of text) sought in the URL's path; empty means every path.
 	Path string `json:"path,omitempty"`
-	// Kind is status, lost-answer, slow or hang.
+	// Kind is one of [Kinds].
 	Kind string `json:"kind"`
-	// Status is the answer's status, 400 to 599; only with kind status.
+	// Status is the answer's status, 400 to 599; only with the kinds status and late-status, which need it, and html,
+	// where it may be 200 too and 0 means that.
 	Status int `json:"status,omitempty"`
-	// RetryAfter is sent as Retry-After, in seconds; 0 sends none. Only with kind status.
+	// RetryAfter is sent as Retry-After, in seconds; 0 sends none. Only with these kinds.
 	RetryAfter int `json:"retryAfter,omitempty"`
-	// Body is the answer's body; empty sends the status in words. Only with kind status.
+	// Body is the answer's body; empty sends the status in words. Only with the kinds status and late-status.
 	Body string `json:"body,omitempty"`
-	// ContentType is that of Body; empty means application/json. Only with kind status.
+	// ContentType is that of Body; empty means application/json. Only with these kinds.
 	ContentType string `json:"contentType,omitempty"`
 	// DelayMS is how long to wait first, in milliseconds. Kind slow needs it, the others may have it.
 	DelayMS int `json:"delayMs,omitempty"`
@@ -86,11 +99,19 @@ func (f Fault) Check() error {
 	if f.Kind == Slow && f.DelayMS == 0 {
 		return fmt.Errorf("delayMs: kind slow needs a delay in milliseconds")
 	}
-	if f.Kind == Status && (f.Status < 400 || f.Status > 599) {
+	return f.checkAnswer()
+}
+
+func (f Fault) checkAnswer() error {
+	answers := f.Kind == Status || f.Kind == LateStatus
+	isError := f.Status >= 400 && f.Status <= 599
+	switch {
+	case answers && !isError, f.Kind == HTML && f.Status != 0 && f.Status != 200 && !isError:
 		return fmt.Errorf("status: %d is not between 400 and 599", f.Status)
-	}
-	if f.Kind != Status && (f.Status != 0 || f.RetryAfter != 0 || f.Body != "" || f.ContentType != "") {
-		return fmt.Errorf("status, retryAfter, body, contentType: only kind status has them")
+	case !answers && f.Kind != HTML && (f.Status != 0 || f.RetryAfter != 0):
+		return fmt.Errorf("status, retryAfter: only the kinds status, late-status and html have them")
+	case !answers && (f.Body != "" || f.ContentType != ""):
+		return fmt.Errorf("body, contentType: only the kinds status and late-status have them")
 	}
 	return nil
 }
@@ -215,16 +236,24 @@ func (f *active) play(w http.ResponseWriter, r *http.Request, next http.Handler)
 	switch f.Kind {
 	case Slow:
 		next.ServeHTTP(w, r)
+	case LateStatus:
+		next.ServeHTTP(&draft{header: http.Header{}}, r)
+		f.answer(w)
 	case LostAnswer:
-		next.ServeHTTP(nowhere{http.Header{}}, r)
-		panic(http.ErrAbortHandler)
+		next.ServeHTTP(&draft{header: http.Header{}}, r)
+		cut(w)
+	case Truncated:
+		answer := &draft{header: w.Header(), status: http.StatusOK}
+		next.ServeHTTP(answer, r)
+		answer.sendHalf(w)
+		cut(w)
 	case Hang:
 		_, _ = io.Copy(io.Discard, r.Body) // net/http notices that the client has gone only after the body is read
 		select {
 		case <-r.Context().Done():
 		case <-f.removed:
 		}
-		panic(http.ErrAbortHandler)
+		cut(w)
 	default:
 		f.answer(w)
 	}
@@ -243,25 +272,47 @@ func (f *active) wait() {
 	}
 }
 
+const webPage = `<!DOCTYPE html><html lang="en"><head><title>Please sign in</title></head><body><h1>Please sign in</h1></body></html>`
+
 func (f *active) answer(w http.ResponseWriter) {
-	contentType, body := f.ContentType, f.Body
-	if contentType == "" {
-		contentType = "application/json"
+	status, contentType, body := cmp.Or(f.Status, http.StatusOK), f.ContentType, f.Body
+	if f.Kind == HTML {
+		contentType, body = "text/html; charset=utf-8", webPage
 	}
-	if body == "" {
-		body = fmt.Sprintf("{%q:%q}", "error", http.StatusText(f.Status))
-	}
-	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Type", cmp.Or(contentType, "application/json"))
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 	}
-	w.WriteHeader(f.Status)
-	_, _ = w.Write([]byte(body)) // the client may be gone; there is nobody else to tell
+	w.WriteHeader(status)
+	// The client may be gone; there is nobody else to tell.
+	_, _ = io.WriteString(w, cmp.Or(body, fmt.Sprintf("{%q:%q}", "error", http.StatusText(status))))
 }
 
-// nowhere is where an answer goes that gets lost.
-type nowhere struct{ header http.Header }
+// cut closes the connection without another word. A handler's panic would do as well, but not behind a door that makes
+// an answer of it.
+func cut(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_ = conn.Close() // there is nobody to tell
+}
 
-func (n nowhere) Header() http.Header         { return n.header }
-func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
-func (n nowhere) WriteHeader(int)             {}
+// draft is an answer that does not reach the client as it is.
+type draft struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (d *draft) Header() http.Header         { return d.header }
+func (d *draft) Write(b []byte) (int, error) { return d.body.Write(b) }
+func (d *draft) WriteHeader(status int)      { d.status = status }
+
+// sendHalf announces the whole answer and sends the first half of it.
+func (d *draft) sendHalf(w http.ResponseWriter) {
+	w.Header().Set("Content-Length", strconv.Itoa(d.body.Len()))
+	w.WriteHeader(d.status)
+	_, _ = w.Write(d.body.Next(d.body.Len() / 2)) // the connection is about to be cut anyway
+	_ = http.NewResponseController(w).Flush()
+}

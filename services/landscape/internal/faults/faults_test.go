@@ -93,6 +93,58 @@ func TestLostAnswerActsAndCutsTheConnection(t *testing.T) {
 	}
 }
 
+func TestLateStatusActsAndAnswersWithAnErrorAllTheSame(t *testing.T) {
+	desk, v, url := start(t)
+	desk.Add(faults.Fault{Kind: faults.LateStatus, Status: 504, Times: 1})
+	got, body, err := call(t, t.Context(), "POST", url+"/awardco/x", "x")
+	if err != nil || got.StatusCode != 504 || strings.Contains(body, "done") {
+		t.Errorf("got %v %q %v", got, body, err)
+	}
+	if v.acted.Load() != 1 {
+		t.Errorf("acted %d times, want 1", v.acted.Load())
+	}
+}
+
+func TestHTMLAnswersWithAWebPageInsteadOfActing(t *testing.T) {
+	desk, v, url := start(t)
+	desk.Add(faults.Fault{Kind: faults.HTML, Times: 1})
+	desk.Add(faults.Fault{Kind: faults.HTML, Status: 503, RetryAfter: 3, Times: 1})
+	for _, want := range []struct {
+		status int
+		after  string
+	}{{200, ""}, {503, "3"}} {
+		got, body, err := call(t, t.Context(), "GET", url+"/awardco/x", "")
+		if err != nil || got.StatusCode != want.status || got.Header.Get("Retry-After") != want.after ||
+			!strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") || !strings.Contains(body, "<html") {
+			t.Errorf("got %v %q %v", got, body, err)
+		}
+	}
+	if v.acted.Load() != 0 {
+		t.Error("it acted")
+	}
+}
+
+func TestTruncatedActsAndCutsTheAnswerInTheMiddle(t *testing.T) {
+	desk, v, url := start(t)
+	desk.Add(faults.Fault{Kind: faults.Truncated, Times: 1})
+	request, err := http.NewRequestWithContext(t.Context(), "GET", url+"/awardco/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = got.Body.Close() }()
+	text, err := io.ReadAll(got.Body)
+	if got.StatusCode != 200 || !errors.Is(err, io.ErrUnexpectedEOF) || string(text) != "do" {
+		t.Errorf("got %d %q %v", got.StatusCode, text, err)
+	}
+	if v.acted.Load() != 1 {
+		t.Errorf("acted %d times, want 1", v.acted.Load())
+	}
+}
+
 func TestSlowActsAfterTheDelay(t *testing.T) {
 	desk, v, url := start(t)
 	desk.Add(faults.Fault{Kind: faults.Slow, DelayMS: 30})
@@ -182,6 +234,9 @@ func TestRoutesPutFaultsOnAndOff(t *testing.T) {
 		`{"kind":"status"}`:                                   "status",
 		`{"kind":"status","status":200}`:                      "status",
 		`{"kind":"hang","status":500}`:                        "status",
+		`{"kind":"late-status"}`:                              "status",
+		`{"kind":"html","status":302}`:                        "status",
+		`{"kind":"html","body":"x"}`:                          "body",
 		`{"kind":"slow"}`:                                     "delayMs",
 		`{"kind":"hang","path":"("}`:                          "path",
 		`{"kind":"hang","rate":2}`:                            "rate",

@@ -1,13 +1,12 @@
 package qualtrics
 
 import (
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -23,9 +22,10 @@ const (
 // call is one API call on its way.
 type call struct {
 	*Simulator
-	request *http.Request
-	body    []byte
-	status  int // of success
+	request  *http.Request
+	body     []byte
+	status   int      // of success
+	switches Switches // in force when it was admitted
 }
 
 // bare is an answer that has no envelope.
@@ -38,77 +38,100 @@ type operation func(c *call) (result any, err error)
 func (s *Simulator) API() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /oauth2/token", s.issueToken)
-	for pattern, act := range operations {
+	for pattern, e := range endpoints {
 		method, path, _ := strings.Cut(pattern, " ")
-		mux.Handle(method+" "+apiPath+path, s.operation(pattern, act))
+		mux.Handle(method+" "+apiPath+path, s.serve(pattern, e))
 	}
-	mux.Handle("/", s.operation("unknown path", func(*call) (any, error) {
+	mux.Handle("/", s.serve("unknown path", endpoint{act: func(*call) (any, error) {
 		return nil, &refusal{status: http.StatusNotFound, noRequestID: true}
-	}))
+	}}))
 	return mux
 }
 
-var operations = map[string]operation{
-	"GET /whoami":      whoami,
-	"GET /directories": listDirectories,
-
-	"POST /directories/{d}/contacts":                                createContact,
-	"POST /directories/{d}/contacts/search":                         searchContacts,
-	"GET /directories/{d}/contacts/{c}":                             getContact,
-	"PUT /directories/{d}/contacts/{c}":                             updateContact,
-	"DELETE /directories/{d}/contacts/{c}":                          deleteContact,
-	"GET /directories/{d}/contacts/{c}/transactions":                listContactTransactions,
-	"POST /directories/{d}/mailinglists/{m}/contacts":               createContact,
-	"GET /directories/{d}/mailinglists/{m}/contacts":                listContacts,
-	"GET /directories/{d}/mailinglists/{m}/contacts/{c}":            getContact,
-	"PUT /directories/{d}/mailinglists/{m}/contacts/{c}":            updateContact,
-	"DELETE /directories/{d}/mailinglists/{m}/contacts/{c}":         deleteContact,
-	"GET /directories/{d}/mailinglists/{m}/optedOutContacts":        listOptedOut,
-	"POST /directories/{d}/transactions":                            createTransactions,
-	"GET /directories/{d}/transactions/{t}":                         getTransaction,
-	"DELETE /directories/{d}/transactions/{t}":                      deleteTransaction,
-	"POST /directories/{d}/transactionbatches":                      createBatch,
-	"GET /directories/{d}/transactionbatches":                       listBatches,
-	"GET /directories/{d}/transactionbatches/{b}":                   getBatch,
-	"DELETE /directories/{d}/transactionbatches/{b}":                deleteBatch,
-	"GET /directories/{d}/transactionbatches/{b}/transactions":      listBatchTransactions,
-	"POST /directories/{d}/transactionbatches/{b}/transactions":     addBatchTransactions,
-	"POST /directories/{d}/mailinglists/{m}/transactioncontacts":    startImport,
-	"GET /directories/{d}/mailinglists/{m}/transactioncontacts/{i}": importStatus,
-	"GET /directories/{d}/imports/api-import/jobs/{i}/report":       importReport,
-
-	"POST /distributions":            createDistribution,
-	"GET /distributions":             listDistributions,
-	"GET /distributions/{e}":         getDistribution,
-	"DELETE /distributions/{e}":      deleteDistribution,
-	"GET /distributions/{e}/links":   listLinks,
-	"GET /distributions/{e}/history": listHistory,
-	"POST /eventsubscriptions":       createSubscription,
-	"GET /eventsubscriptions":        listSubscriptions,
-	"GET /eventsubscriptions/{u}":    getSubscription,
-	"DELETE /eventsubscriptions/{u}": deleteSubscription,
-	"GET /surveys/{s}/responses/{r}": getResponse,
+// endpoint is an operation, the group of limits that it counts for besides the brand's (qualtrics.md §4.1; empty where
+// the table there does not name it), and the resource whose scope it needs (qualtrics.md §2.3).
+type endpoint struct {
+	act      operation
+	group    string
+	resource string
 }
 
-// operation authenticates, counts, and runs an operation in the envelope of qualtrics.md §2.4.
-func (s *Simulator) operation(name string, act operation) http.Handler {
+var endpoints = map[string]endpoint{
+	"GET /whoami":      {whoami, "whoami", "users"},
+	"GET /directories": {listDirectories, "", "directories"},
+
+	"POST /directories/{d}/contacts":                                {createContact, "directoryContacts", "directory_contacts"},
+	"POST /directories/{d}/contacts/search":                         {searchContacts, "directoryContacts", "directory_contacts"},
+	"GET /directories/{d}/contacts/{c}":                             {getContact, "contactReads", "directory_contacts"},
+	"PUT /directories/{d}/contacts/{c}":                             {updateContact, "directoryContacts", "directory_contacts"},
+	"DELETE /directories/{d}/contacts/{c}":                          {deleteContact, "directoryContacts", "directory_contacts"},
+	"GET /directories/{d}/contacts/{c}/history":                     {listContactHistory, "contactReads", "directory_contacts"},
+	"GET /directories/{d}/contacts/{c}/transactions":                {listContactTransactions, "", "contact_transactions"},
+	"POST /directories/{d}/mailinglists/{m}/contacts":               {createContact, "listContacts", "directory_contacts"},
+	"GET /directories/{d}/mailinglists/{m}/contacts":                {listContacts, "contactReads", "directory_contacts"},
+	"GET /directories/{d}/mailinglists/{m}/contacts/{c}":            {getContact, "contactReads", "directory_contacts"},
+	"PUT /directories/{d}/mailinglists/{m}/contacts/{c}":            {updateContact, "listContacts", "directory_contacts"},
+	"DELETE /directories/{d}/mailinglists/{m}/contacts/{c}":         {deleteContact, "listContacts", "directory_contacts"},
+	"GET /directories/{d}/mailinglists/{m}/contacts/{c}/history":    {listContactHistory, "contactReads", "directory_contacts"},
+	"GET /directories/{d}/mailinglists/{m}/optedOutContacts":        {listOptedOut, "contactReads", "directory_contacts"},
+	"POST /directories/{d}/transactions":                            {createTransactions, "transactions", "contact_transactions"},
+	"GET /directories/{d}/transactions/{t}":                         {getTransaction, "", "contact_transactions"},
+	"DELETE /directories/{d}/transactions/{t}":                      {deleteTransaction, "transactions", "contact_transactions"},
+	"POST /directories/{d}/transactionbatches":                      {createBatch, "batches", "transaction_batches"},
+	"GET /directories/{d}/transactionbatches":                       {listBatches, "batchContents", "transaction_batches"},
+	"GET /directories/{d}/transactionbatches/{b}":                   {getBatch, "batchContents", "transaction_batches"},
+	"DELETE /directories/{d}/transactionbatches/{b}":                {deleteBatch, "batches", "transaction_batches"},
+	"GET /directories/{d}/transactionbatches/{b}/transactions":      {listBatchTransactions, "batchContents", "transaction_batches"},
+	"POST /directories/{d}/transactionbatches/{b}/transactions":     {addBatchTransactions, "batchContents", "transaction_batches"},
+	"POST /directories/{d}/mailinglists/{m}/transactioncontacts":    {startImport, "imports", "directory_contacts"},
+	"GET /directories/{d}/mailinglists/{m}/transactioncontacts/{i}": {importStatus, "importStatus", "directory_contacts"},
+	"GET /directories/{d}/imports/api-import/jobs/{i}/report":       {importReport, "", "directory_contacts"},
+
+	"POST /distributions":            {createDistribution, "distributions", "distributions"},
+	"GET /distributions":             {listDistributions, "distributions", "distributions"},
+	"GET /distributions/{e}":         {getDistribution, "distributions", "distributions"},
+	"DELETE /distributions/{e}":      {deleteDistribution, "", "distributions"},
+	"GET /distributions/{e}/links":   {listLinks, "links", "distributions"},
+	"GET /distributions/{e}/history": {listHistory, "history", "distributions"},
+	"POST /eventsubscriptions":       {createSubscription, "subscriptions", "event_subscriptions"},
+	"GET /eventsubscriptions":        {listSubscriptions, "subscriptions", "event_subscriptions"},
+	"GET /eventsubscriptions/{u}":    {getSubscription, "subscriptions", "event_subscriptions"},
+	"DELETE /eventsubscriptions/{u}": {deleteSubscription, "subscriptions", "event_subscriptions"},
+	"GET /surveys/{s}/responses/{r}": {getResponse, "responses", "survey_responses"},
+}
+
+// serve answers the calls of one endpoint in the envelope of qualtrics.md §2.4.
+func (s *Simulator) serve(name string, e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		c := &call{Simulator: s, request: r, body: body, status: http.StatusOK}
-		var result any
 		if err != nil {
 			err = tooLarge(err)
-		} else {
-			result, err = c.run(name, act)
+		}
+		result, err := c.run(name, e, err)
+		if late := c.linger(began); err == nil && late {
+			err = timedOut()
 		}
 		if err != nil {
-			s.writeRefusal(w, err)
+			c.writeRefusal(w, err)
 			return
 		}
 		w.Header().Set("request-time", strconv.FormatInt(time.Since(began).Milliseconds(), 10))
-		s.writeResult(w, c.status, result)
+		c.writeResult(w, result)
 	})
+}
+
+// linger lets a call take as long as the switches say, for a client that has gone as well, and tells whether that is
+// longer than the server waits.
+func (c *call) linger(began time.Time) (late bool) {
+	latency, limit := c.switches.Latency, c.switches.ServerTimeout
+	if latency > 0 {
+		timer := time.NewTimer(time.Until(began.Add(min(latency, limit))))
+		defer timer.Stop()
+		<-timer.C
+	}
+	return latency > limit
 }
 
 func tooLarge(err error) error {
@@ -118,34 +141,64 @@ func tooLarge(err error) error {
 	return badRequest("The request body could not be read.")
 }
 
-func (c *call) run(name string, act operation) (any, error) {
+// run admits a call and lets its operation act. A body that could not be read is refused only then.
+func (c *call) run(name string, e endpoint, unread error) (any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.authenticated() {
-		return nil, refuse(http.StatusUnauthorized, "", "The API token or access token is missing or invalid.")
+	c.switches = c.settings.Assumed
+	if err := c.admit(name, e); err != nil {
+		return nil, err
 	}
-	_, err := c.books.calls.Update(name, func(calls Calls, _ bool) (Calls, bool) {
-		return Calls{Operation: name, Count: calls.Count + 1}, true
+	if unread != nil {
+		return nil, unread
+	}
+	c.runImports()
+	return c.mishap(e.act)
+}
+
+// admit authenticates, counts the call, and refuses it where it is over a limit or lacks a scope.
+func (c *call) admit(name string, e endpoint) error {
+	token, err := c.authenticate()
+	if err != nil {
+		return err
+	}
+	refused := c.limiter.admit(name, e.group, c.now())
+	_, err = c.books.calls.Update(name, func(calls Calls, _ bool) (Calls, bool) {
+		calls.Operation, calls.Count = name, calls.Count+1
+		if refused != nil {
+			calls.Refused++
+		}
+		return calls, true
 	})
 	must(err)
-	c.runImports()
-	return act(c)
+	if refused != nil {
+		return refused
+	}
+	return c.checkScope(token, name, e.resource)
 }
 
-// authenticated takes an API token or an OAuth bearer token (qualtrics.md §2.2, §2.3).
-func (c *call) authenticated() bool {
-	if token := c.request.Header.Get("X-API-TOKEN"); token != "" {
-		return c.settings.Token != "" && equal(token, c.settings.Token)
+// mishap lets an operation act, unless this is one of the calls that fail by themselves (qualtrics.md §2.8).
+func (c *call) mishap(act operation) (any, error) {
+	failed, late := c.chance(c.switches.ErrorRate), c.chance(c.switches.TimeoutRate)
+	if failed && !c.switches.ErrorActs {
+		return nil, internalError()
 	}
-	scheme, bearer, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return false
+	result, err := act(c)
+	switch {
+	case err != nil:
+		return nil, err
+	case failed:
+		return nil, internalError()
+	case late:
+		return nil, timedOut()
 	}
-	token, found := c.books.tokens.Get(bearer)
-	return found && c.now().Before(token.ExpiresAt)
+	return result, nil
 }
 
-func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+// chance is true at random, for that part of the times that it is asked.
+func (s *Simulator) chance(part float64) bool { return part > 0 && s.random.Float64() < part }
+
+func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // object parses the body as a JSON object.
 func (c *call) object() (*object, error) {
@@ -235,29 +288,34 @@ func paged[T any](c *call, rows []T, size, maximum int, show func(T) (id string,
 	return c.listing(elements, last, to, to < len(rows)), nil
 }
 
-func (s *Simulator) writeResult(w http.ResponseWriter, status int, result any) {
+func (c *call) writeResult(w http.ResponseWriter, result any) {
 	if answer, ok := result.(bare); ok {
-		writeJSON(w, status, answer)
+		writeJSON(w, c.status, answer)
 		return
 	}
-	meta := map[string]any{"httpStatus": statusText(status), "requestId": uuid.NewString(), "notice": nil}
-	if s.settings.Assumed.ProxiedTo != "" {
-		meta["notice"] = "Request proxied. For faster response times, use this host instead: " + s.settings.Assumed.ProxiedTo
-	}
-	answer := map[string]any{"meta": meta}
+	answer := map[string]any{"meta": c.meta(c.status)}
 	if result != nil {
 		answer["result"] = result
 	}
-	writeJSON(w, status, answer)
+	writeJSON(w, c.status, answer)
 }
 
-func (s *Simulator) writeRefusal(w http.ResponseWriter, err error) {
+// meta is that part of the envelope that every answer has (qualtrics.md §2.1, §2.4).
+func (c *call) meta(status int) map[string]any {
+	meta := map[string]any{"httpStatus": statusText(status), "requestId": uuid.NewString(), "notice": nil}
+	if c.switches.ProxiedTo != "" {
+		meta["notice"] = "Request proxied. For faster response times, use this host instead: " + c.switches.ProxiedTo
+	}
+	return meta
+}
+
+func (c *call) writeRefusal(w http.ResponseWriter, err error) {
 	var r *refusal
 	if !errors.As(err, &r) {
-		r = refuse(http.StatusInternalServerError, "", "Internal Server Error")
-		s.log.Error("qualtrics simulator: an operation failed", "error", err)
+		r = internalError()
+		c.log.Error("qualtrics simulator: an operation failed", "error", err)
 	}
-	meta := map[string]any{"httpStatus": statusText(r.status), "requestId": uuid.NewString()}
+	meta := c.meta(r.status)
 	if r.noRequestID {
 		meta["requestId"] = nil
 	}
@@ -271,6 +329,9 @@ func (s *Simulator) writeRefusal(w http.ResponseWriter, err error) {
 	if len(told) > 0 {
 		meta["error"] = told
 	}
+	if r.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(r.retryAfter))
+	}
 	writeJSON(w, r.status, map[string]any{"meta": meta})
 }
 
@@ -282,46 +343,13 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = encoder.Encode(body) // the client may be gone; there is nobody else to tell
 }
 
-func statusText(status int) string { return strconv.Itoa(status) + " - " + http.StatusText(status) }
-
-// issueToken is the client credentials grant of OAuth (qualtrics.md §2.3).
-func (s *Simulator) issueToken(w http.ResponseWriter, r *http.Request) {
-	id, secret, ok := r.BasicAuth()
-	if !ok || s.settings.ClientID == "" || !equal(id, s.settings.ClientID) || !equal(secret, s.settings.ClientSecret) {
-		w.Header().Set("WWW-Authenticate", `Basic realm="oauth2"`)
-		writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "invalid_client"})
-		return
+// statusText is httpStatus, in which 503 has words of its own (qualtrics.md §2.6).
+func statusText(status int) string {
+	text := http.StatusText(status)
+	if status == http.StatusServiceUnavailable {
+		text = "Temporary Internal Server Error"
 	}
-	form, err := s.tokenForm(w, r)
-	if err != nil {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "invalid_request"})
-		return
-	}
-	if form.Get("grant_type") != "client_credentials" {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "unsupported_grant_type"})
-		return
-	}
-	token := accessToken{Token: newID(""), Scope: form.Get("scope"), ExpiresAt: s.now().Add(24 * time.Hour)}
-	must(s.books.tokens.Put(token.Token, token))
-	writeJSON(w, http.StatusOK, map[string]any{
-		"access_token": token.Token, "token_type": "bearer", "expires_in": 86400, "scope": token.Scope,
-	})
-}
-
-func (s *Simulator) tokenForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	r.Body = http.MaxBytesReader(w, r.Body, 1<<16)
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case err != nil:
-		return nil, err
-	case kind == "application/x-www-form-urlencoded":
-		err = r.ParseForm()
-	case kind == "multipart/form-data" && !s.settings.Assumed.OAuthFormOnly:
-		err = r.ParseMultipartForm(1 << 16)
-	default:
-		err = errors.New("neither form encoding")
-	}
-	return r.PostForm, err
+	return strconv.Itoa(status) + " - " + text
 }
 
 func whoami(c *call) (any, error) {

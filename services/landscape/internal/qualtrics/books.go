@@ -54,6 +54,7 @@ type Distribution struct {
 	CreatedAt   time.Time `json:"createdAt"`
 	ExpiresAt   time.Time `json:"expiresAt"`
 	Deleted     bool      `json:"deleted,omitempty"`
+	Reads       int       `json:"reads,omitempty"` // of its links, from the first page on
 }
 
 // The states of a link.
@@ -146,12 +147,8 @@ type Delivery struct {
 type Calls struct {
 	Operation string `json:"operation"`
 	Count     int    `json:"count"`
-}
-
-type accessToken struct {
-	Token     string    `json:"token"`
-	Scope     string    `json:"scope"`
-	ExpiresAt time.Time `json:"expiresAt"`
+	// Refused are those of them that were over a limit.
+	Refused int `json:"refused,omitempty"`
 }
 
 // Books is a snapshot of everything that the simulator knows, first made first.
@@ -166,6 +163,8 @@ type Books struct {
 	Subscriptions []Subscription `json:"subscriptions"`
 	Deliveries    []Delivery     `json:"deliveries"`
 	Calls         []Calls        `json:"calls"`
+	// Limits are how the groups of calls stand, while limits are enforced.
+	Limits []Limit `json:"limits"`
 }
 
 // Books gives a snapshot, without secrets.
@@ -184,6 +183,7 @@ func (s *Simulator) Books() Books {
 		Subscriptions: s.books.subscriptions.All(),
 		Deliveries:    s.books.deliveries.All(),
 		Calls:         s.books.calls.All(),
+		Limits:        s.limiter.book(),
 	}
 	for i := range b.Subscriptions {
 		b.Subscriptions[i].SharedKey = ""
@@ -199,6 +199,23 @@ func (s *Simulator) Books() Books {
 		}
 	}
 	return b
+}
+
+// Limits gives how the groups of calls stand, while limits are enforced.
+func (s *Simulator) Limits() []Limit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limiter.book()
+}
+
+// ForgetCalls begins to count calls and refusals anew. What is used up of the limits stays used up.
+func (s *Simulator) ForgetCalls() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, calls := range s.books.calls.All() {
+		must(s.books.calls.Delete(calls.Operation))
+	}
+	s.limiter.forget()
 }
 
 // Count gives how often an operation was called, by its pattern such as "GET /distributions/{e}/links".

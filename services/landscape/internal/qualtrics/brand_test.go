@@ -28,7 +28,7 @@ const (
 
 // brand is a simulator behind a real HTTP server, with a client for it.
 type brand struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	settings qualtrics.Settings
 	server   *httptest.Server
@@ -40,7 +40,7 @@ type brand struct {
 }
 
 // start opens a simulated brand with the default settings, changed.
-func start(t *testing.T, change func(*qualtrics.Settings)) *brand {
+func start(t testing.TB, change func(*qualtrics.Settings)) *brand {
 	t.Helper()
 	b := &brand{t: t, dir: t.TempDir(), settings: qualtrics.Defaults()}
 	b.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +109,7 @@ func (b *brand) pass(d time.Duration) { b.clock.Add(int64(d)) }
 
 // answer is a decoded answer of the API.
 type answer struct {
-	t      *testing.T
+	t      testing.TB
 	status int
 	header http.Header
 	body   map[string]any
@@ -202,13 +202,17 @@ func (a answer) refused(status int, code string) {
 	if got := a.text("meta", "error", "errorCode"); got != code {
 		a.t.Errorf("got code %q in %s, want %q", got, a.raw, code)
 	}
-	if got := a.text("meta", "httpStatus"); got != fmt.Sprintf("%d - %s", status, http.StatusText(status)) {
+	text := http.StatusText(status)
+	if status == 503 {
+		text = "Temporary Internal Server Error" // qualtrics.md §2.6
+	}
+	if got := a.text("meta", "httpStatus"); got != fmt.Sprintf("%d - %s", status, text) {
 		a.t.Errorf("got httpStatus %q", got)
 	}
 }
 
 // check compares two values by their JSON.
-func check(t *testing.T, what string, got, want any) {
+func check(t testing.TB, what string, got, want any) {
 	t.Helper()
 	g, w := asJSON(t, got), asJSON(t, want)
 	if g != w {
@@ -216,7 +220,7 @@ func check(t *testing.T, what string, got, want any) {
 	}
 }
 
-func asJSON(t *testing.T, v any) string {
+func asJSON(t testing.TB, v any) string {
 	t.Helper()
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
@@ -314,7 +318,7 @@ func (b *brand) submit(link string, fields ...string) (int, string) {
 	return readPage(b.t, response)
 }
 
-func readPage(t *testing.T, response *http.Response) (int, string) {
+func readPage(t testing.TB, response *http.Response) (int, string) {
 	t.Helper()
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(response.Body)

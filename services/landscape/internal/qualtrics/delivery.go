@@ -82,7 +82,11 @@ func (s *Simulator) Run(ctx context.Context) error {
 // deliver makes one attempt and books its outcome. An attempt that the end of Run cuts off does not count.
 func (s *Simulator) deliver(ctx context.Context, id string) {
 	d, _ := s.books.deliveries.Get(id)
-	status := s.send(ctx, d)
+	timeout := s.Switches().EventTimeout
+	if d.Kind == TaskDelivery {
+		timeout = taskTimeout
+	}
+	status := s.send(ctx, d, timeout)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now, _ := s.books.deliveries.Get(id); now.State != Pending {
@@ -138,11 +142,7 @@ func (s *Simulator) retry(d Delivery) (time.Duration, bool) {
 }
 
 // send gives the status of the answer, 0 where there was none in time.
-func (s *Simulator) send(ctx context.Context, d Delivery) int {
-	timeout := s.settings.Assumed.EventTimeout
-	if d.Kind == TaskDelivery {
-		timeout = taskTimeout
-	}
+func (s *Simulator) send(ctx context.Context, d Delivery, timeout time.Duration) int {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, d.Method, d.URL, strings.NewReader(d.Body))

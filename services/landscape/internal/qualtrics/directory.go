@@ -78,23 +78,58 @@ func merged[V any](old, given map[string]V) map[string]V {
 	return all
 }
 
+// changes are contacts that are written together. The index follows at once, so that each change sees those before it.
+type changes struct {
+	*Simulator
+	contacts map[string]Contact
+	order    []string // ids, each once
+}
+
+func (s *Simulator) changes() *changes { return &changes{Simulator: s, contacts: map[string]Contact{}} }
+
+func (ch *changes) contact(id string) (Contact, bool) {
+	if contact, changed := ch.contacts[id]; changed {
+		return contact, true
+	}
+	return ch.books.contacts.Get(id)
+}
+
+func (ch *changes) put(contact Contact) {
+	if old, found := ch.contact(contact.ID); found {
+		ch.unindex(old)
+	}
+	if _, twice := ch.contacts[contact.ID]; !twice {
+		ch.order = append(ch.order, contact.ID)
+	}
+	ch.contacts[contact.ID] = contact
+	ch.indexContact(contact)
+}
+
+func (ch *changes) write() {
+	all := make([]Contact, 0, len(ch.order))
+	for _, id := range ch.order {
+		all = append(all, ch.contacts[id])
+	}
+	must(ch.books.contacts.PutAll(all, func(c Contact) string { return c.ID }))
+}
+
 // upsert makes a contact or, where an identity rule finds one, modifies it in place (qualtrics.md §3.2 "Duplicates").
-func (s *Simulator) upsert(f contactFields, listID string) (contact Contact, added bool) {
-	now := s.now()
-	contact, found := s.match(f)
+func (ch *changes) upsert(f contactFields, listID string) (contact Contact, added bool) {
+	now := ch.now()
+	contact, found := ch.match(f)
 	if !found {
 		contact = Contact{ID: newID("CID_"), CreatedAt: now}
 	}
 	contact = f.apply(contact, listID, now)
-	s.putContact(contact)
+	ch.put(contact)
 	return contact, !found
 }
 
 // match finds the contact that is the same person by the first rule that finds one.
-func (s *Simulator) match(f contactFields) (Contact, bool) {
-	for _, key := range s.identities(f.apply(Contact{}, "", time.Time{})) {
-		if id, found := s.index.byIdentity[key]; found {
-			return s.books.contacts.Get(id)
+func (ch *changes) match(f contactFields) (Contact, bool) {
+	for _, key := range ch.identities(f.apply(Contact{}, "", time.Time{})) {
+		if id, found := ch.index.byIdentity[key]; found {
+			return ch.contact(id)
 		}
 	}
 	return Contact{}, false
@@ -119,19 +154,21 @@ func (s *Simulator) identities(c Contact) []string {
 	return keys
 }
 
-// putContact writes a contact and keeps the index right.
+// putContact writes one contact.
 func (s *Simulator) putContact(contact Contact) {
-	s.unindexIdentity(contact.ID)
-	must(s.books.contacts.Put(contact.ID, contact))
-	s.indexContact(contact)
+	ch := s.changes()
+	ch.put(contact)
+	ch.write()
 }
 
-func (s *Simulator) unindexIdentity(contactID string) {
-	old, _ := s.books.contacts.Get(contactID)
+func (s *Simulator) unindex(old Contact) {
 	for _, key := range s.identities(old) {
-		if s.index.byIdentity[key] == contactID {
+		if s.index.byIdentity[key] == old.ID {
 			delete(s.index.byIdentity, key)
 		}
+	}
+	for _, key := range searchKeys(old) {
+		s.index.bySearch[key] = slices.DeleteFunc(s.index.bySearch[key], func(id string) bool { return id == old.ID })
 	}
 }
 
@@ -140,6 +177,9 @@ func (s *Simulator) indexContact(contact Contact) {
 		if _, taken := s.index.byIdentity[key]; !taken {
 			s.index.byIdentity[key] = contact.ID
 		}
+	}
+	for _, key := range searchKeys(contact) {
+		s.index.bySearch[key] = append(s.index.bySearch[key], contact.ID)
 	}
 	for listID, member := range contact.Memberships {
 		if _, known := s.index.byLookup[member.LookupID]; !known {
@@ -197,7 +237,9 @@ func createContact(c *call) (any, error) {
 	if err := body.done(); err != nil {
 		return nil, err
 	}
-	contact, _ := c.upsert(fields, listID)
+	ch := c.changes()
+	contact, _ := ch.upsert(fields, listID)
+	ch.write()
 	result := map[string]any{"id": contact.ID}
 	if listID != "" {
 		result["contactLookupId"] = contact.Memberships[listID].LookupID
@@ -210,7 +252,7 @@ func getContact(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if window := c.settings.Assumed.CreateWindow; c.now().Before(contact.CreatedAt.Add(window)) {
+	if window := c.switches.CreateWindow; c.now().Before(contact.CreatedAt.Add(window)) {
 		return nil, notFound("Contact not found.")
 	}
 	shown := c.showContact(contact)
@@ -253,7 +295,7 @@ func deleteContact(c *call) (any, error) {
 	for listID := range contact.Memberships {
 		c.leaveList(contact, listID)
 	}
-	c.unindexIdentity(contact.ID)
+	c.unindex(contact)
 	must(c.books.contacts.Delete(contact.ID))
 	return nil, nil
 }

@@ -237,3 +237,32 @@ func TestFullLastSearchPageIsFollowedByAnEmptyOne(t *testing.T) {
 	check(t, "pages", sizes, []int{2, 2, 0})
 	b.call("POST", directory+"/contacts/search?skipToken=x", body).refused(400, "")
 }
+
+func TestSearchFollowsEveryChange(t *testing.T) {
+	b := start(t, nil)
+	first, _ := b.contact(`{"extRef":"P-1","email":"Shared@example.org"}`)
+	b.pass(time.Second)
+	second, _ := b.contact(`{"extRef":"P-2","email":"shared@example.org "}`)
+	found := func(kind, value string) (ids []any) {
+		t.Helper()
+		a := b.call("POST", directory+"/contacts/search",
+			`{"filter":{"conjunction":"and","filters":[{"filterType":"language","comparison":"neq","value":"FR"},`+
+				`{"filterType":"`+kind+`","comparison":"eq","value":"`+value+`"}]}}`).want(200)
+		for _, element := range a.elements() {
+			ids = append(ids, element["id"])
+		}
+		return ids
+	}
+	check(t, "both, the older first", found("email", " SHARED@example.org"), []string{first, second})
+	b.call("PUT", list+"/contacts/"+first, `{"email":"own@example.org"}`).want(200)
+	for range 2 {
+		check(t, "the other", found("email", "shared@example.org"), []string{second})
+		check(t, "the changed", found("email", "own@example.org"), []string{first})
+		check(t, "by reference", found("extRef", "p-1"), []string{first})
+		b.restart()
+	}
+	b.call("PUT", list+"/contacts/"+first, `{"language":"FR"}`).want(200)
+	check(t, "the whole filter counts", found("extRef", "P-1"), nil)
+	b.call("DELETE", directory+"/contacts/"+second, "").want(200)
+	check(t, "deleted", found("extRef", "P-2"), nil)
+}

@@ -82,7 +82,7 @@ func (c *call) readDistribution(o *object) (Distribution, error) {
 func (c *call) action(o *object) string {
 	given := o.text("action")
 	for _, action := range []string{batchAction, listAction} {
-		if given == action || c.settings.Assumed.TolerantAction && strings.EqualFold(given, action) {
+		if given == action || c.switches.TolerantAction && strings.EqualFold(given, action) {
 			return action
 		}
 	}
@@ -96,7 +96,7 @@ func (c *call) readExpiry(o *object, d *Distribution) {
 		return
 	}
 	expires, ok := readTime(*text)
-	switch most := c.settings.Assumed.LinkMaxDays; {
+	switch most := c.switches.LinkMaxDays; {
 	case !ok:
 		o.mistake("expirationDate", "YYYY-MM-DD HH:MM:SS in UTC")
 	case !expires.After(d.CreatedAt):

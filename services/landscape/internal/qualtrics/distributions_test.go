@@ -208,6 +208,141 @@ func TestLinksMayComeLateOrNotAtAll(t *testing.T) {
 	}
 }
 
+func TestLinksMayComeWithALaterReading(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) {
+		s.Assumed.LinkDelayReads, s.Assumed.MissingLinks, s.Assumed.MissingReads = 2, 5, 3
+	})
+	_, transactions := b.people(10)
+	distribution := b.distribute(service, b.batch(transactions...), nil)
+	for _, want := range []int{0, 0, 8, 10, 10} {
+		links, _ := b.links(distribution, service)
+		check(t, "links", len(links), want)
+	}
+}
+
+func TestMissingLinksMayComeInTime(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) { s.Assumed.MissingLinks, s.Assumed.MissingFor = 2, time.Hour })
+	_, transactions := b.people(4)
+	distribution := b.distribute(service, b.batch(transactions...), nil)
+	links, _ := b.links(distribution, service)
+	check(t, "at first", len(links), 2)
+	b.pass(time.Hour)
+	links, _ = b.links(distribution, service)
+	check(t, "later", len(links), 4)
+	// The history tells from the beginning that there are more.
+	check(t, "history", len(b.call("GET", "/distributions/"+distribution+"/history", "").elements()), 4)
+}
+
+func TestNextPageMayBeOnAnotherHostThatAnswers(t *testing.T) {
+	b := start(t, nil)
+	elsewhere := strings.Replace(b.server.URL, "127.0.0.1", "localhost", 1)
+	if err := b.sim.Change([]byte(`{linkPages: [2], nextPageBaseUrl: "` + elsewhere + `"}`)); err != nil {
+		t.Fatal(err)
+	}
+	_, transactions := b.people(3)
+	distribution := b.distribute(service, b.batch(transactions...), nil)
+	first := b.call("GET", "/distributions/"+distribution+"/links?surveyId=SV_service", "").want(200)
+	next, err := url.Parse(first.text("result", "nextPage"))
+	if err != nil || next.Hostname() != "localhost" || next.Query().Get("proxyDepth") != "1" || next.Query().Get("proxyInfo") == "" {
+		t.Errorf("got %v", next)
+	}
+	links, pages := b.links(distribution, service)
+	check(t, "links and pages", []any{len(links), pages}, []any{3, []int{2, 1}})
+}
+
+func TestTwoInvitationsOfOnePageCountTwice(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) { s.Assumed.FrequencyLimit = 1 })
+	id, _ := b.contact(`{"extRef":"P-1"}`)
+	links, _ := b.links(b.distribute(service, b.batch(b.transaction(id, nil), b.transaction(id, nil)), nil), service)
+	check(t, "exceeded", []any{links[0]["exceededContactFrequency"], links[1]["exceededContactFrequency"]}, []bool{false, true})
+}
+
+func TestHistoryJoinsBothIDsToTheResponse(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) { s.Assumed.HistoryPages = []int{2, 1} })
+	contacts, transactions := b.people(5)
+	distribution := b.distribute(service, b.batch(transactions...), map[string]any{"expirationDate": "2026-02-01 00:00:00"})
+	links, _ := b.links(distribution, service)
+	link := func(i int) string { return fmt.Sprint(links[i]["link"]) }
+	b.visit(link(1))
+	b.visit(link(2))
+	b.pass(time.Minute)
+	b.submit(link(2), "QID1", "5", "QID2", "1")
+	b.call("PUT", list+"/contacts/"+contacts[3], `{"unsubscribed":true}`).want(200)
+
+	read := func() (rows []map[string]any, pages []int) {
+		for path := "/distributions/" + distribution + "/history"; path != ""; {
+			a := b.call("GET", path, "").want(200)
+			rows, pages = append(rows, a.elements()...), append(pages, len(a.elements()))
+			path = strings.TrimPrefix(a.text("result", "nextPage"), b.server.URL+"/API/v3")
+		}
+		return rows, pages
+	}
+	rows, pages := read()
+	check(t, "pages", pages, []int{2, 1, 2})
+	books := b.sim.Books()
+	for i, status := range []string{"Pending", "SurveyStarted", "SurveyFinished", "Pending", "Pending"} {
+		check(t, "row", []any{rows[i]["contactId"], rows[i]["contactLookupId"], rows[i]["status"]},
+			[]any{contacts[i], books.Links[i].LookupID, status})
+	}
+	for _, name := range []string{"externalDataReference", "transactionId"} {
+		if _, there := rows[0][name]; there {
+			t.Errorf("history has %s", name)
+		}
+	}
+	check(t, "answered", []any{rows[2]["responseId"], rows[2]["responseStartedAt"], rows[2]["responseCompletedAt"]},
+		[]any{books.Responses[0].ID, "2026-01-15T09:30:00Z", "2026-01-15T09:31:00Z"})
+	check(t, "not answered", []any{rows[1]["responseId"], rows[1]["responseCompletedAt"], rows[3]["surveyLink"]}, []any{nil, nil, nil})
+	b.pass(30 * 24 * time.Hour)
+	rows, _ = read()
+	check(t, "after the end", []any{rows[0]["status"], rows[1]["status"], rows[2]["status"]}, []string{"Pending", "SessionExpired", "SurveyFinished"})
+}
+
+func TestHistoryOfAnAnonymizedSurveyNamesNoResponse(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) { s.Surveys[0].Anonymize = true })
+	link, distribution := b.invite(service, nil)
+	b.submit(link, "QID1", "5", "QID2", "1")
+	check(t, "response", b.call("GET", "/distributions/"+distribution+"/history", "").at("result", "elements", 0, "responseId"), "Anonymous")
+}
+
+func TestHistoryOfAContactListsItsAnswers(t *testing.T) {
+	b := start(t, nil)
+	link, distribution := b.invite(service, nil)
+	contact := "/contacts/" + b.sim.Books().Contacts[0].ID + "/history"
+	check(t, "before", len(b.call("GET", list+contact+"?type=response", "").want(200).elements()), 0)
+	b.submit(link, "QID1", "5", "QID2", "1")
+	for _, path := range []string{directory, list} {
+		check(t, path, b.call("GET", path+contact+"?type=response", "").want(200).elements(), []map[string]any{{
+			"responseId": b.sim.Books().Responses[0].ID, "distributionId": distribution, "surveyId": service,
+			"dateStarted": "2026-01-15T09:30:00Z", "dateCompleted": "2026-01-15T09:30:00Z", "surveyFinished": true,
+		}})
+		check(t, "e-mails", len(b.call("GET", path+contact+"?type=email", "").want(200).elements()), 0)
+		b.call("GET", path+contact, "").refused(400, "")
+	}
+}
+
+func TestDistributionsAreListedInPages(t *testing.T) {
+	b := start(t, nil)
+	batch := b.batch()
+	var made []any
+	for range 120 {
+		made = append(made, b.distribute(service, batch, nil))
+	}
+	for size, want := range map[string][]int{"": {100, 20}, "&pageSize=50": {50, 50, 20}} {
+		var ids []any
+		var pages []int
+		for path := "/distributions?surveyId=SV_service&useNewPaginationScheme=true" + size; path != ""; {
+			a := b.call("GET", path, "").want(200)
+			for _, element := range a.elements() {
+				ids = append(ids, element["id"])
+			}
+			pages = append(pages, len(a.elements()))
+			path = strings.TrimPrefix(a.text("result", "nextPage"), b.server.URL+"/API/v3")
+		}
+		check(t, "pages", pages, want)
+		check(t, "ids", ids, made)
+	}
+}
+
 func TestReadingLinksNeedsTheRightSurvey(t *testing.T) {
 	b := start(t, nil)
 	distribution := b.distribute(service, b.batch(), nil)

@@ -6,7 +6,6 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -69,7 +68,7 @@ func sign(sharedKey, msg string) string {
 // eventBody is the form that a subscription gets. The topic has the brand in front, and is not signed.
 func (s *Simulator) eventBody(sharedKey, topic string, m message) string {
 	fields := []field{{"Topic", s.settings.Brand + "." + topic}}
-	if sharedKey == "" {
+	if sharedKey == "" || s.settings.Assumed.UnsignedEvents {
 		return s.form(append(fields, m.fields()...))
 	}
 	msg := m.json()
@@ -108,10 +107,10 @@ func (s *Simulator) publish(topic, responseID string, m message) {
 				Method: http.MethodPost, URL: sub.URL, Header: map[string]string{"Content-Type": formType},
 				Body: s.eventBody(sub.SharedKey, topic, m), State: Pending,
 			}
-			if rand.Float64() < a.EventLoss {
+			if s.chance(a.EventLoss) {
 				d.State = Lost
 			}
-			s.enqueue(d, time.Duration(rand.Int64N(int64(a.EventSpread)+1)))
+			s.enqueue(d, a.EventDelay+time.Duration(s.random.Int64N(int64(a.EventSpread)+1)))
 		}
 	}
 }
@@ -189,7 +188,7 @@ func (s *Simulator) subscribe(webhook Webhook) string {
 }
 
 func createSubscription(c *call) (any, error) {
-	if c.settings.NoBrandAdmin {
+	if c.switches.NoBrandAdmin {
 		return nil, forbidden()
 	}
 	body, err := c.object()
@@ -208,14 +207,14 @@ func createSubscription(c *call) (any, error) {
 	if err := checkWebhook(webhook); err != nil {
 		return nil, err
 	}
-	if _, found := c.subscribed(webhook); found && c.settings.Assumed.RefuseSameSubscription {
+	if _, found := c.subscribed(webhook); found && c.switches.RefuseSameSubscription {
 		return nil, badRequest("The topic is subscribed for this URL already.")
 	}
 	return map[string]any{"id": c.subscribe(webhook)}, nil
 }
 
 func (c *call) subscription() (Subscription, error) {
-	if c.settings.NoBrandAdmin {
+	if c.switches.NoBrandAdmin {
 		return Subscription{}, forbidden()
 	}
 	id := c.request.PathValue("u")
@@ -236,7 +235,7 @@ func (c *call) showSubscription(sub Subscription) any {
 }
 
 func listSubscriptions(c *call) (any, error) {
-	if c.settings.NoBrandAdmin {
+	if c.switches.NoBrandAdmin {
 		return nil, forbidden()
 	}
 	return paged(c, c.books.subscriptions.All(), 100, 100,

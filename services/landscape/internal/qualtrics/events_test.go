@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +97,7 @@ func TestSubscriptionsAreReadStrictly(t *testing.T) {
 		b.call("POST", "/eventsubscriptions", body).want(200)
 		b.call("POST", "/eventsubscriptions", body).refused(400, "")
 	}
-	b = start(t, func(s *qualtrics.Settings) { s.NoBrandAdmin = true })
+	b = start(t, func(s *qualtrics.Settings) { s.Assumed.NoBrandAdmin = true })
 	b.call("POST", "/eventsubscriptions", `{"topics":"*","publicationUrl":"http://x/"}`).refused(403, "QMST_2.1")
 }
 
@@ -213,6 +214,106 @@ func TestLostEventIsNeverSent(t *testing.T) {
 	link, _ := b.invite("SV_cart", nil)
 	b.submit(link, "QID1", "3", "QID2", "2")
 	check(t, "state", b.deliveries("event")[0].State, qualtrics.Lost)
+}
+
+func TestLostEventsAreTheSameForASeed(t *testing.T) {
+	lost := func(seed uint64) (states []string) {
+		b := start(t, func(s *qualtrics.Settings) {
+			s.Webhooks = []qualtrics.Webhook{{Topics: completed("SV_cart"), URL: "http://x.invalid/"}}
+			s.Assumed.EventLoss, s.Assumed.Seed = 0.5, seed
+		})
+		for range 20 {
+			link, _ := b.invite("SV_cart", nil)
+			b.submit(link, "QID1", "3", "QID2", "2")
+		}
+		for _, d := range b.deliveries("event") {
+			states = append(states, d.State)
+		}
+		return states
+	}
+	first := lost(1)
+	check(t, "same seed", lost(1), first)
+	if !slices.Contains(first, qualtrics.Lost) || !slices.Contains(first, qualtrics.Pending) {
+		t.Errorf("want some and some, got %v", first)
+	}
+	if asJSON(t, lost(2)) == asJSON(t, first) {
+		t.Error("another seed, the same events lost")
+	}
+}
+
+func TestEventsMayComeLateAndInAnotherOrder(t *testing.T) {
+	h := receiver(t)
+	b := start(t, func(s *qualtrics.Settings) {
+		s.Webhooks = []qualtrics.Webhook{{Topics: completed("SV_cart"), URL: h.url}}
+		s.Assumed.EventDelay, s.Assumed.EventSpread = 20*time.Millisecond, 200*time.Millisecond
+	})
+	b.run()
+	var made []string
+	for range 10 {
+		link, _ := b.invite("SV_cart", nil)
+		b.submit(link, "QID1", "3", "QID2", "2")
+	}
+	for _, d := range b.deliveries("event") {
+		made = append(made, d.ResponseID)
+		if wait := d.DueAt.Sub(d.CreatedAt); wait < 20*time.Millisecond || wait > 220*time.Millisecond {
+			t.Errorf("due after %v", wait)
+		}
+	}
+	var came []string
+	for range 10 {
+		came = append(came, h.next(t).form(t).Get("ResponseID"))
+	}
+	if slices.Equal(came, made) {
+		t.Error("all came in the order in which they were made")
+	}
+	slices.Sort(came)
+	slices.Sort(made)
+	check(t, "all came", came, made)
+}
+
+func TestOneAttemptMeansNoRetry(t *testing.T) {
+	h := receiver(t)
+	h.status.Store(500)
+	b := start(t, func(s *qualtrics.Settings) {
+		s.Webhooks = []qualtrics.Webhook{{Topics: completed("SV_cart"), URL: h.url}}
+		s.Assumed.EventAttempts = 1
+	})
+	b.run()
+	link, _ := b.invite("SV_cart", nil)
+	b.submit(link, "QID1", "3", "QID2", "2")
+	until(t, "it is given up", func() bool { return b.deliveries("event")[0].State == qualtrics.GivenUp })
+	check(t, "attempts", b.deliveries("event")[0].Attempts, 1)
+}
+
+func TestUnsignedModeLeavesTheSignatureOutInSpiteOfTheKey(t *testing.T) {
+	h := receiver(t)
+	b := start(t, func(s *qualtrics.Settings) {
+		s.Webhooks = []qualtrics.Webhook{{Topics: completed("SV_cart"), URL: h.url, SharedKey: "k"}}
+		s.Assumed.UnsignedEvents = true
+	})
+	b.run()
+	link, _ := b.invite("SV_cart", nil)
+	b.submit(link, "QID1", "3", "QID2", "2")
+	form := h.next(t).form(t)
+	if form.Has("HMAC") || form.Has("MSG") || form.Get("ResponseID") != b.sim.Books().Responses[0].ID {
+		t.Errorf("got %v", form)
+	}
+}
+
+func TestSubscriptionsAreListedInPages(t *testing.T) {
+	b := start(t, nil)
+	for i := range 120 {
+		b.call("POST", "/eventsubscriptions", fmt.Sprintf(`{"topics":"*","publicationUrl":"http://x.invalid/%d"}`, i)).want(200)
+	}
+	first := b.call("GET", "/eventsubscriptions", "").want(200)
+	rest := b.call("GET", strings.TrimPrefix(first.text("result", "nextPage"), b.server.URL+"/API/v3"), "").want(200)
+	check(t, "pages", []any{len(first.elements()), len(rest.elements()), rest.at("result", "nextPage")}, []any{100, 20, nil})
+	check(t, "the last", rest.elements()[19]["publicationUrl"], "http://x.invalid/119")
+	missing := b.call("DELETE", "/eventsubscriptions/SUB_0", "")
+	missing.refused(404, "ESSG_2")
+	if meta, _ := missing.at("meta").(map[string]any); meta["requestId"] != nil {
+		t.Errorf("want requestId null, got %s", missing.raw)
+	}
 }
 
 func TestEventsNotYetDeliveredAreSentAfterARestart(t *testing.T) {

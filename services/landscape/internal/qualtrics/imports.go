@@ -63,7 +63,7 @@ func startImport(c *call) (any, error) {
 	if job.StartsAt, err = c.importStart(job.ListID); err != nil {
 		return nil, err
 	}
-	a := c.settings.Assumed
+	a := c.switches
 	job.EndsAt = job.StartsAt.Add(a.ImportDuration + time.Duration(len(job.Rows))*a.ImportPerRow)
 	must(c.books.imports.Put(job.ID, job))
 	c.status = http.StatusAccepted
@@ -127,7 +127,7 @@ func (c *call) readRows(body *object, rows []*object, fields []string) ([]Import
 }
 
 func (c *call) rowIndex(i int) any {
-	if c.settings.Assumed.UnprocessedAsText {
+	if c.switches.UnprocessedAsText {
 		return strconv.Itoa(i)
 	}
 	return i
@@ -159,7 +159,7 @@ func (c *call) importStart(listID string) (time.Time, error) {
 		}
 	}
 	if len(ends) >= importsRunning+importsEnqueued {
-		return start, refuse(c.settings.Assumed.ImportQueueStatus, "", "Too many imports are enqueued.")
+		return start, refuse(c.switches.ImportQueueStatus, "", "Too many imports are enqueued.")
 	}
 	if len(ends) >= importsRunning {
 		slices.SortFunc(ends, time.Time.Compare)
@@ -185,10 +185,11 @@ func (s *Simulator) runImports() {
 // runImport may run again after a crash: contacts are matched, transactions keep their ids, the batch takes each once.
 func (s *Simulator) runImport(job *Import) {
 	job.Rows = slices.Clone(job.Rows)
+	ch := s.changes()
 	var made []Transaction
 	for i := range job.Rows {
 		row := &job.Rows[i]
-		if !s.importContact(job, row) || row.TransactionID == "" {
+		if !job.importContact(ch, row) || row.TransactionID == "" {
 			continue
 		}
 		made = append(made, Transaction{
@@ -196,6 +197,7 @@ func (s *Simulator) runImport(job *Import) {
 		})
 	}
 	job.Created = len(made)
+	ch.write()
 	s.putTransactions(made)
 	if batch, found := s.books.batches.Get(job.BatchID); found {
 		s.extendBatch(batch, missing(batch.TransactionIDs, made))
@@ -216,13 +218,13 @@ func missing(have []string, made []Transaction) []string {
 	return ids
 }
 
-func (s *Simulator) importContact(job *Import, row *ImportRow) bool {
+func (job *Import) importContact(ch *changes, row *ImportRow) bool {
 	if row.Email != nil && *row.Email != "" && !strings.Contains(*row.Email, "@") {
 		row.Outcome = "failed"
 		job.Failed++
 		return false
 	}
-	contact, added := s.upsert(contactFields{
+	contact, added := ch.upsert(contactFields{
 		firstName: row.FirstName, lastName: row.LastName, email: row.Email, extRef: row.ExtRef, language: row.Language,
 		embeddedData: row.EmbeddedData, unsubscribed: row.Unsubscribed,
 	}, job.ListID)

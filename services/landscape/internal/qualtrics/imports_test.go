@@ -67,6 +67,77 @@ func TestRepeatedImportDuplicatesTransactions(t *testing.T) {
 	check(t, "contacts", len(b.sim.Books().Contacts), 1)
 }
 
+func TestAnImportTakesAsLongAsItsRows(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) {
+		s.Assumed.ImportDuration, s.Assumed.ImportPerRow = time.Second, 100*time.Millisecond
+	})
+	rows := strings.TrimSuffix(strings.Repeat(`{"firstName":"F"},`, 90), ",") // 1 s and 90 times 0.1 s
+	id := b.call("POST", imports, `{"contacts":[`+rows+`]}`).want(202).text("result", "id")
+	for _, want := range []string{"0 0 0 0 0", "25 0 0 0 0", "50 0 0 0 0", "75 0 0 0 0", "100 90 0 0 0"} {
+		check(t, "progress", counts(b.call("GET", imports+"/"+id, "").want(200)), want)
+		report := b.call("GET", directory+"/imports/api-import/jobs/"+id+"/report", "").want(200)
+		entries, _ := report.at("results", "importReportEntries").([]any)
+		if done := want[:3] == "100"; (len(entries) == 90) != done {
+			t.Errorf("at %s: a report of %d rows", want, len(entries))
+		}
+		b.pass(2500 * time.Millisecond)
+	}
+}
+
+func TestPeopleWhoShareAMailboxBecomeOneContactWithTheLastExtRef(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) { s.Dedupe = []qualtrics.IdentityRule{{"email"}} })
+	batch := b.batch()
+	a := b.call("POST", imports, `{"transactionMeta":{"batchId":"`+batch+`","fields":["n"]},"contacts":[
+		{"extRef":"P-A","email":"family@example.org","transactionData":{"n":"A"}},
+		{"extRef":"P-B","email":" Family@Example.org ","transactionData":{"n":"B"}},
+		{"extRef":"P-C","email":"other@example.org","transactionData":{"n":"C"}}]}`).want(202)
+	check(t, "counts", counts(b.call("GET", imports+"/"+a.text("result", "id"), "")), "100 2 1 0 3")
+	links, _ := b.links(b.distribute(service, batch, nil), service)
+	check(t, "rows", len(links), 3)
+	if links[0]["contactId"] != links[1]["contactId"] || links[0]["externalDataReference"] != "P-B" ||
+		links[1]["externalDataReference"] != "P-B" || links[0]["link"] == links[1]["link"] {
+		t.Errorf("got %v", links)
+	}
+	// Only the transaction tells whose link it is.
+	for i, want := range []string{"A", "B", "C"} {
+		data := b.call("GET", directory+"/transactions/"+fmt.Sprint(links[i]["transactionId"]), "").want(200)
+		check(t, "whose", data.at("result", "data", "n"), want)
+	}
+	report := b.call("GET", directory+"/imports/api-import/jobs/"+a.text("result", "id")+"/report", "").want(200)
+	for i := range 3 {
+		check(t, "report", report.at("results", "importReportEntries", i, "transactionId"), links[i]["transactionId"])
+	}
+}
+
+func TestTheReportIsPagedWithoutAnEnvelope(t *testing.T) {
+	b := start(t, nil)
+	rows := make([]string, 230)
+	for i := range rows {
+		rows[i] = fmt.Sprintf(`{"extRef":"P-%d"}`, i)
+	}
+	id := b.call("POST", imports, `{"contacts":[`+strings.Join(rows, ",")+`]}`).want(202).text("result", "id")
+	path := directory + "/imports/api-import/jobs/" + id + "/report"
+	var pages []int
+	var indexes []any
+	for token := ""; ; {
+		a := b.call("GET", path+token, "").want(200)
+		entries, _ := a.at("results", "importReportEntries").([]any)
+		pages = append(pages, len(entries))
+		for i := range entries {
+			indexes = append(indexes, a.at("results", "importReportEntries", i, "sourceIndexId"))
+		}
+		if a.text("skipToken") == "" {
+			break
+		}
+		token = "?skipToken=" + a.text("skipToken")
+	}
+	check(t, "pages", pages, []int{100, 100, 30})
+	for i, index := range indexes {
+		check(t, "index, as a text", index, fmt.Sprint(i))
+	}
+	b.call("GET", directory+"/imports/api-import/jobs/0/report", "").refused(404, "")
+}
+
 func TestImportToAnUnknownPlaceSucceedsWithZeroCounts(t *testing.T) {
 	b := start(t, nil)
 	batch := b.batch()
@@ -93,6 +164,9 @@ func TestImportIsReadStrictly(t *testing.T) {
 		`{"contacts":[{"extRef":"P-1","transactionData":{"n":1}}]}`,
 		`{` + meta + `,"contacts":[{"extRef":"P-1"}]}`,
 		`{` + meta + `,"contacts":[{"extRef":"P-1","transactionData":{"n":null}}]}`,
+		`{` + meta + `,"contacts":[{"extRef":"P-1","embeddedData":{"m":null},"transactionData":{"n":1}}]}`,
+		`{` + meta + `,"contacts":[{"extRef":"P-1","embeddedData":null,"transactionData":{"n":1}}]}`,
+		`{` + meta + `,"contacts":[{"extRef":"P-1","contactId":"CID_1","transactionData":{"n":1}}]}`,
 		`{` + meta + `,"contacts":[{"extRef":"P-1","transactionData":{"n":[]}}]}`,
 		`{"transactionMeta":{"fields":["n"]},"contacts":[{"transactionData":{"n":1}}]}`,
 		`{"transactionMeta":{"batchId":"B","fields":[]},"contacts":[{"transactionData":{"n":1}}]}`,
@@ -100,6 +174,7 @@ func TestImportIsReadStrictly(t *testing.T) {
 	} {
 		b.call("POST", imports, body).refused(400, "")
 	}
+	b.call("POST", imports, `{"contacts":[{"firstName":"`+strings.Repeat("x", 5<<20)+`"}]}`).refused(413, "")
 	b.call("POST", imports, `{"contacts":[{"extRef":"P-1"}]}`).want(202)
 	b.call("GET", imports+"/0", "").refused(404, "")
 }
@@ -128,7 +203,7 @@ func TestAFullImportOf10000IsQuickAndReported(t *testing.T) {
 	for i := range rows {
 		rows[i] = fmt.Sprintf(`{"extRef":"P-%d","transactionData":{"n":%d}}`, i, i)
 	}
-	batch := b.batch()
+	batch, began := b.batch(), time.Now()
 	a := b.call("POST", imports, `{"transactionMeta":{"batchId":"`+batch+`","fields":["n"]},"contacts":[`+strings.Join(rows, ",")+`]}`).want(202)
 	id := a.text("result", "id")
 	check(t, "counts", counts(b.call("GET", imports+"/"+id, "")), "100 10000 0 0 10000")
@@ -139,4 +214,7 @@ func TestAFullImportOf10000IsQuickAndReported(t *testing.T) {
 	}
 	links, _ := b.links(b.distribute(service, batch, nil), service)
 	check(t, "links", len(links), 10_000)
+	if took := time.Since(began); took > 10*time.Second { // about one, with the books on disk
+		t.Errorf("took %v", took)
+	}
 }

@@ -55,19 +55,24 @@ func listLinks(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := c.settings.Assumed
-	if c.now().Before(d.CreatedAt.Add(a.LinkDelay)) {
-		d.ID = "" // there are no links of it yet
+	if c.query("skipToken") == "" {
+		d.Reads++
+		must(c.books.distributions.Put(d.ID, d))
 	}
-	links, to, more := c.linksFrom(d.ID, from, pageAt(a.LinkPages, from))
-	elements, last := []any{}, ""
-	for _, link := range links {
-		elements, last = append(elements, c.showLink(link)), c.linkContact(link)
+	a := c.switches
+	page := linkPageOf{to: from}
+	if !c.linksDelayed(d) {
+		page = c.linksFrom(d.ID, from, pageAt(a.LinkPages, from), c.linksMissing(d))
 	}
-	more = more || a.EmptyLastPage && len(elements) > 0
-	result := c.listing(elements, last, to, more)
+	elements, last := c.showLinks(page.links), ""
+	if n := len(page.links); n > 0 {
+		last = c.linkContact(page.links[n-1])
+	}
+	more := page.more || a.EmptyLastPage && len(elements) > 0
+	result := c.listing(elements, last, page.to, more)
 	if more && a.NextPageBaseURL != "" {
-		result["nextPage"] = c.nextPage(strings.TrimRight(a.NextPageBaseURL, "/"), last, to)
+		result["nextPage"] = c.nextPage(strings.TrimRight(a.NextPageBaseURL, "/"), last, page.to) + "&proxyDepth=1&proxyInfo=" +
+			url.QueryEscape(c.settings.Datacenter)
 	}
 	if !more && a.OmitNextPage {
 		delete(result, "nextPage")
@@ -75,22 +80,46 @@ func listLinks(c *call) (any, error) {
 	return result, nil
 }
 
-// linksFrom gives a distribution's links from a place on, the place after them, and whether there are any more. Links
-// that are never told and those of deleted contacts are left out.
-func (s *Simulator) linksFrom(distributionID string, from, size int) (links []Link, to int, more bool) {
+// linksDelayed tells whether a distribution has no links yet.
+func (c *call) linksDelayed(d Distribution) bool {
+	return c.now().Before(d.CreatedAt.Add(c.switches.LinkDelay)) || d.Reads <= c.switches.LinkDelayReads
+}
+
+// linksMissing gives every how many links one is missing from the answers at the moment, 0 for none.
+func (c *call) linksMissing(d Distribution) int {
+	a := c.switches
+	late := a.MissingFor > 0 && !c.now().Before(d.CreatedAt.Add(a.MissingFor))
+	if late || a.MissingReads > 0 && d.Reads > a.MissingReads {
+		return 0
+	}
+	return a.MissingLinks
+}
+
+// linkPageOf is a part of a distribution's links, the place after it, and whether there are any more.
+type linkPageOf struct {
+	links []Link
+	to    int
+	more  bool
+}
+
+// linksFrom gives a distribution's links from a place on. Every nth that is missing is left out, and those of deleted
+// contacts are.
+func (s *Simulator) linksFrom(distributionID string, from, size, missing int) linkPageOf {
+	var page linkPageOf
 	ids := s.index.links[distributionID]
-	for to = from; to < len(ids); to++ {
-		link, _ := s.books.links.Get(ids[to])
+	for page.to = from; page.to < len(ids); page.to++ {
+		link, _ := s.books.links.Get(ids[page.to])
 		_, found := s.books.contacts.Get(link.ContactID)
-		if n := s.settings.Assumed.MissingLinks; !found || n > 0 && (to+1)%n == 0 {
+		if !found || missing > 0 && (page.to+1)%missing == 0 {
 			continue
 		}
-		if len(links) == size {
-			return links, to, true
+		if len(page.links) == size {
+			page.more = true
+			return page
 		}
-		links = append(links, link)
+		page.links = append(page.links, link)
 	}
-	return links, to, false
+	return page
 }
 
 // pageAt is the size of the page that begins there, with the sizes repeating.
@@ -107,7 +136,7 @@ func pageAt(sizes []int, from int) int {
 }
 
 func (c *call) linkContact(link Link) string {
-	switch c.settings.Assumed.LinkContactID {
+	switch c.switches.LinkContactID {
 	case "CGC":
 		return link.LookupID
 	case "MLRP":
@@ -116,23 +145,37 @@ func (c *call) linkContact(link Link) string {
 	return link.ContactID
 }
 
-func (c *call) showLink(link Link) any {
-	contact, _ := c.books.contacts.Get(link.ContactID)
+// showLinks gives the rows of links, and books that they were read.
+func (c *call) showLinks(links []Link) []any {
+	rows, ch := make([]any, 0, len(links)), c.changes()
+	for _, link := range links {
+		contact, _ := ch.contact(link.ContactID)
+		exceeded := false
+		if c.switches.FrequencyLimit > 0 {
+			contact, exceeded = c.invite(contact)
+			ch.put(contact)
+		}
+		rows = append(rows, c.showLink(link, contact, exceeded))
+	}
+	ch.write()
+	return rows
+}
+
+func (c *call) showLink(link Link, contact Contact, exceeded bool) any {
 	unsubscribed := contact.unsubscribed(link.ListID)
-	exceeded := c.countInvitation(contact)
 	shown := map[string]any{
 		"contactId": c.linkContact(link), "transactionId": nullable(link.TransactionID), "link": link.URL,
 		"exceededContactFrequency": exceeded, "linkExpiration": link.ExpiresAt.Format(isoTime), "status": "Email not sent",
 		"lastName": nullable(contact.LastName), "firstName": nullable(contact.FirstName),
 		"externalDataReference": nullable(contact.ExtRef), "email": nullable(contact.Email), "unsubscribed": unsubscribed,
 	}
-	if unsubscribed || exceeded && c.settings.Assumed.FrequencyNullLink {
+	if unsubscribed || exceeded && c.switches.FrequencyNullLink {
 		shown["link"] = nil
 	}
-	if c.settings.Assumed.OmitTransactionID {
+	if c.switches.OmitTransactionID {
 		delete(shown, "transactionId")
 	}
-	if c.settings.Assumed.UnsubscribedAsText {
+	if c.switches.UnsubscribedAsText {
 		shown["unsubscribed"] = map[bool]string{false: "0", true: "1"}[unsubscribed]
 	}
 	return shown
@@ -143,55 +186,15 @@ func (c Contact) unsubscribed(listID string) bool {
 	return !c.UnsubscribedAt.IsZero() || !c.Memberships[listID].UnsubscribedAt.IsZero()
 }
 
-// countInvitation counts the reading of a link and tells whether the contact has had too many invitations before it.
-func (c *call) countInvitation(contact Contact) (exceeded bool) {
-	limit := c.settings.Assumed.FrequencyLimit
-	if limit == 0 {
-		return false
-	}
+// invite counts an invitation of a contact and tells whether it has had too many before.
+func (c *call) invite(contact Contact) (_ Contact, exceeded bool) {
 	now := c.now()
 	recent := make([]time.Time, 0, len(contact.Invitations)+1)
 	for _, at := range contact.Invitations {
-		if now.Sub(at) < c.settings.Assumed.FrequencyWindow {
+		if now.Sub(at) < c.switches.FrequencyWindow {
 			recent = append(recent, at)
 		}
 	}
-	exceeded = len(recent) >= limit
 	contact.Invitations = append(recent, now)
-	c.putContact(contact)
-	return exceeded
-}
-
-// listHistory joins contacts to responses (qualtrics.md §3.8).
-func listHistory(c *call) (any, error) {
-	d, err := c.distribution(false)
-	if err != nil {
-		return nil, err
-	}
-	from, err := c.skip()
-	if err != nil {
-		return nil, err
-	}
-	links, to, more := c.linksFrom(d.ID, from, linkPage)
-	elements, last := []any{}, ""
-	for _, link := range links {
-		elements, last = append(elements, c.showHistory(link)), link.ContactID
-	}
-	return c.listing(elements, last, to, more), nil
-}
-
-func (c *call) showHistory(link Link) any {
-	status := map[string]string{Unopened: "Pending", Opened: "SurveyStarted", Answered: "SurveyFinished", Consumed: "SurveyStarted"}
-	shown := map[string]any{
-		"contactId": link.ContactID, "contactLookupId": link.LookupID, "distributionId": link.DistributionID,
-		"status": status[link.State], "surveyLink": link.URL, "contactFrequencyRuleId": nil,
-		"responseId": nullable(link.ResponseID), "responseStartedAt": nil, "responseCompletedAt": nil,
-		"sentAt": nil, "openedAt": nil, "surveySessionId": nil,
-	}
-	if response, found := c.books.responses.Get(link.ResponseID); found {
-		shown["responseStartedAt"] = response.StartedAt.Format(isoTime)
-		shown["responseCompletedAt"] = response.RecordedAt.Format(isoTime)
-		shown["surveySessionId"] = "FS_" + tail(response.ID)
-	}
-	return shown
+	return contact, len(recent) >= c.switches.FrequencyLimit
 }

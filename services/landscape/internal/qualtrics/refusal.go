@@ -10,6 +10,7 @@ type refusal struct {
 	status        int
 	code, message string
 	noRequestID   bool // requestId is null
+	retryAfter    int  // seconds; 0: no such header
 }
 
 // Error gives the message, for refusals that end up where no HTTP answer is.
@@ -51,4 +52,13 @@ func listNotFound() *refusal {
 
 func forbidden() *refusal {
 	return refuse(http.StatusForbidden, "QMST_2.1", "The operation is forbidden.")
+}
+
+// internalError and timedOut are the failures of qualtrics.md §2.6 that are nobody's mistake.
+func internalError() *refusal {
+	return refuse(http.StatusInternalServerError, "", "Internal Server Error")
+}
+
+func timedOut() *refusal {
+	return refuse(http.StatusGatewayTimeout, "", "Gateway Timeout")
 }

@@ -10,6 +10,14 @@ import (
 	"time"
 )
 
+const preview = 1
+
+// statusLabels are the statuses of responses that the simulator makes (qualtrics.md §3.13); only the first label is
+// documented.
+var statusLabels = map[int]string{
+	0: "IP Address", preview: "Survey Preview", 2: "Survey Test", 4: "Imported", 8: "Spam",
+}
+
 // session is a survey being answered: by whom, with which data at hand.
 type session struct {
 	survey    Survey
@@ -34,8 +42,11 @@ func (s *Simulator) record(in session, given answers) Response {
 		Words: map[string]string{}, Recipient: in.recipient(), Values: map[string]any{}, Labels: map[string]any{},
 		DisplayedValues: map[string][]int{},
 	}
+	if statuses := s.settings.Assumed.ResponseStatuses; len(statuses) > 0 {
+		r.Status = statuses[s.books.responses.Len()%len(statuses)]
+	}
 	if in.query.Get("Q_CHL") == "preview" {
-		r.Status = 1 // qualtrics.md §3.13
+		r.Status = preview
 	}
 	for id, a := range given {
 		r.Words[id] = a.words
@@ -107,10 +118,7 @@ func (s *Simulator) fill(r *Response, in session, given answers) {
 		r.Values[name] = value
 	}
 	maps.Copy(r.Values, s.standardValues(*r, in))
-	r.Labels["finished"], r.Labels["status"] = "True", "IP Address"
-	if r.Status == 1 {
-		r.Labels["status"] = "Survey Preview"
-	}
+	r.Labels["finished"], r.Labels["status"] = "True", statusLabels[r.Status]
 }
 
 func (s *Simulator) standardValues(r Response, in session) map[string]any {
@@ -118,7 +126,7 @@ func (s *Simulator) standardValues(r Response, in session) map[string]any {
 	if in.link.ID != "" {
 		channel = s.settings.Assumed.DistributionChannel
 	}
-	if r.Status == 1 {
+	if r.Status == preview {
 		channel = "preview"
 	}
 	values := map[string]any{
@@ -174,7 +182,7 @@ func getResponse(c *call) (any, error) {
 	}
 	r.Reads++
 	must(c.books.responses.Put(r.ID, r))
-	a := c.settings.Assumed
+	a := c.switches
 	if r.Reads <= a.NotReadyReads || c.now().Before(r.RecordedAt.Add(a.NotReadyFor)) {
 		c.status = http.StatusAccepted
 		return map[string]any{"message": "The Survey Response is not yet available. Please try again later."}, nil

@@ -53,6 +53,18 @@ func TestSurveyIsAnsweredOnItsPage(t *testing.T) {
 		[]any{"SurveyFinished", a.at("result", "responseId")})
 }
 
+func TestResponsesMayBeTestsImportsOrSpam(t *testing.T) {
+	b := start(t, func(s *qualtrics.Settings) { s.Assumed.ResponseStatuses = []int{0, 2, 4, 8} })
+	for _, want := range []int{0, 2, 4, 8, 0} {
+		link, _ := b.invite(service, nil)
+		b.submit(link, "QID1", "5", "QID2", "1")
+		check(t, "status", b.response(service).at("result", "values", "status"), want)
+	}
+	check(t, "label of a normal one", b.response(service).at("result", "labels", "status"), "IP Address")
+	b.submit(b.server.URL+"/jfe/form/SV_service?Q_CHL=preview", "QID1", "5", "QID2", "1")
+	check(t, "status of a preview", b.response(service).at("result", "values", "status"), 1)
+}
+
 func TestNumbersAndChoicesAreCodesUnlessTheFlowNamesThem(t *testing.T) {
 	b := start(t, nil)
 	link, _ := b.invite(service, map[string]any{"rep_email": "rep@example.com"})

@@ -2,14 +2,47 @@ package qualtrics
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"time"
 )
 
 const searchCap = 10_000 // qualtrics.md §3.2: beyond it use the export
 
-// filter tells whether a contact is wanted.
-type filter func(Contact) bool
+// filter tells whether a contact is wanted. Where key is set, only contacts that the index has under it are.
+type filter struct {
+	keep func(Contact) bool
+	key  string
+}
+
+// searchKeys are what the index finds a contact by in searches.
+func searchKeys(c Contact) (keys []string) {
+	for _, name := range []string{"email", "extRef"} {
+		if value := textFilters[name](c); plain(value) != "" {
+			keys = append(keys, searchKey(name, value))
+		}
+	}
+	return keys
+}
+
+func searchKey(name, value string) string { return name + "\x00" + plain(value) }
+
+// search gives the contacts that are wanted, the oldest first.
+func (s *Simulator) search(wanted filter) []Contact {
+	if wanted.key == "" {
+		return s.books.contacts.Find(wanted.keep)
+	}
+	var found []Contact
+	for _, id := range s.index.bySearch[wanted.key] {
+		if contact, _ := s.books.contacts.Get(id); wanted.keep(contact) {
+			found = append(found, contact)
+		}
+	}
+	slices.SortFunc(found, func(a, b Contact) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return found
+}
 
 var textFilters = map[string]func(Contact) string{
 	"email":     func(c Contact) string { return c.Email },
@@ -44,7 +77,7 @@ func searchContacts(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.found(c.books.contacts.Find(wanted), embedded)
+	return c.found(c.search(wanted), embedded)
 }
 
 func (c *call) found(contacts []Contact, embedded bool) (any, error) {
@@ -100,25 +133,22 @@ func readFilter(o, body *object) filter {
 		o.mistake("filters", "2 to 5 filters")
 	}
 	var all []filter
+	key := ""
 	for _, part := range parts {
-		all = append(all, readOne(part))
+		one := readOne(part)
+		all, key = append(all, one), cmp.Or(key, one.key)
 		o.adopt(part)
 	}
-	return func(c Contact) bool {
-		for _, wanted := range all {
-			if !wanted(c) {
-				return false
-			}
-		}
-		return true
-	}
+	return filter{key: key, keep: func(c Contact) bool {
+		return !slices.ContainsFunc(all, func(one filter) bool { return !one.keep(c) })
+	}}
 }
 
 func readOne(o *object) filter {
 	o.need("filterType", "comparison")
 	kind := o.text("filterType")
 	if field, ok := textFilters[kind]; ok {
-		return textFilter(o, field)
+		return textFilter(o, kind, field)
 	}
 	if field, ok := timeFilters[kind]; ok {
 		return timeFilter(o, field)
@@ -130,16 +160,20 @@ func readOne(o *object) filter {
 		return stateFilter(o)
 	}
 	o.mistake("filterType", "one of the filter types")
-	return nil
+	return filter{}
 }
 
-func textFilter(o *object, field func(Contact) string) filter {
+func textFilter(o *object, name string, field func(Contact) string) filter {
 	o.need("value")
 	comparison, value := o.text("comparison"), o.text("value")
 	if comparison != "eq" && comparison != "neq" {
 		o.mistake("comparison", "eq or neq")
 	}
-	return func(c Contact) bool { return same(field(c), value) == (comparison == "eq") }
+	wanted := filter{keep: func(c Contact) bool { return same(field(c), value) == (comparison == "eq") }}
+	if comparison == "eq" && (name == "email" || name == "extRef") && plain(value) != "" {
+		wanted.key = searchKey(name, value)
+	}
+	return wanted
 }
 
 func timeFilter(o *object, field func(Contact) time.Time) filter {
@@ -160,17 +194,17 @@ func timeFilter(o *object, field func(Contact) time.Time) filter {
 	if err != nil {
 		o.mistake("value", "yyyy-MM-dd or yyyy-MM-dd HH:mm:ss")
 	}
-	return func(c Contact) bool { return holds(cmp.Compare(field(c).Unix(), value.Unix())) }
+	return filter{keep: func(c Contact) bool { return holds(cmp.Compare(field(c).Unix(), value.Unix())) }}
 }
 
 func listFilter(o *object) filter {
 	o.need("mailingListId")
 	listID := o.text("mailingListId")
 	inside := o.boolean("comparison")
-	return func(c Contact) bool {
+	return filter{keep: func(c Contact) bool {
 		_, member := c.Memberships[listID]
 		return member == *inside
-	}
+	}}
 }
 
 func stateFilter(o *object) filter {
@@ -183,5 +217,5 @@ func stateFilter(o *object) filter {
 		o.mistake("comparison", "empty or notEmpty")
 	}
 	field := textFilters[name]
-	return func(c Contact) bool { return (plain(field(c)) == "") == (comparison == "empty") }
+	return filter{keep: func(c Contact) bool { return (plain(field(c)) == "") == (comparison == "empty") }}
 }

@@ -1,7 +1,6 @@
 package qualtrics
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -23,8 +22,6 @@ type Settings struct {
 	Token string
 	// ClientID and ClientSecret are the OAuth client; empty accepts none.
 	ClientID, ClientSecret string
-	// NoBrandAdmin forbids event subscriptions with 403 (qualtrics.md §3.9: a brand administrator is required).
-	NoBrandAdmin bool
 	// DirectoryID begins with POOL_.
 	DirectoryID, DirectoryName string
 	// Dedupe are the identity rules of the directory, tried in order; none means that no contact is ever matched.
@@ -39,7 +36,7 @@ type Settings struct {
 	Tasks []WebServiceTask
 	// Client sends events and tasks; nil means one of its own.
 	Client *http.Client
-	// Clock tells the time that goes into the books and decides on expiry; nil means time.Now.
+	// Clock tells the time that goes into the books and decides on expiry and limits; nil means time.Now.
 	Clock func() time.Time
 	// Assumed are the switches. The zero value of each is what qualtrics.md §9 assumes.
 	Assumed Switches
@@ -74,85 +71,6 @@ type WebServiceTask struct {
 	Form map[string]string
 	// NoRetry turns "System retries each task failure for up to 24 hours" off.
 	NoRetry bool
-}
-
-// Switches are the questions that no document answers (qualtrics.md §9, §10), the assumed answer being the zero value.
-type Switches struct {
-	// LinkContactID is the kind of contactId in links: CID (or empty), CGC, or MLRP (CGC in its older spelling).
-	LinkContactID string
-	// LinkDelay is how long a new distribution has no links yet.
-	LinkDelay time.Duration
-	// LinkPages are the sizes of one page of links after the other, repeated; none means 100.
-	LinkPages []int
-	// EmptyLastPage adds an empty page of links after the last full one.
-	EmptyLastPage bool
-	// OmitNextPage leaves nextPage out on a last page instead of giving null.
-	OmitNextPage bool
-	// NextPageBaseURL is another host for nextPage; empty means BaseURL.
-	NextPageBaseURL string
-	// MissingLinks leaves every nth link out of the answers for good; 0 leaves out none.
-	MissingLinks int
-	// UnsubscribedAsText gives unsubscribed in links as "0" and "1".
-	UnsubscribedAsText bool
-	// OmitTransactionID gives links without transactionId, as in 2019.
-	OmitTransactionID bool
-	// FrequencyLimit is how many invitations a contact may get within FrequencyWindow; each reading of its link counts
-	// as one. 0 means no rule. A window of 0 means 24 hours.
-	FrequencyLimit  int
-	FrequencyWindow time.Duration
-	// FrequencyNullLink gives no link to a contact over the limit.
-	FrequencyNullLink bool
-	// LinkMaxDays refuses expiration dates further away than that; 0 means no maximum.
-	LinkMaxDays int
-	// OpeningConsumes uses up a single-use link when its page is opened, as a mail scanner might.
-	OpeningConsumes bool
-
-	// MaxTransactions is how many transactions one call may create, MaxBatch how many ids a batch; 0 means any number.
-	MaxTransactions, MaxBatch int
-	// RefuseEmptyBatch answers 400 to transactionIds: [].
-	RefuseEmptyBatch bool
-	// TolerantAction reads the action of a distribution in any case.
-	TolerantAction bool
-	// CreateWindow is how long a new contact is not found by its id.
-	CreateWindow time.Duration
-	// UnknownDirectoryIsEmpty answers 200 with nothing created to transactions in an unknown directory.
-	UnknownDirectoryIsEmpty bool
-	// OAuthFormOnly refuses a token call in multipart form.
-	OAuthFormOnly bool
-	// ProxiedTo adds the notice that the call went to the wrong data centre, with that host; empty adds none.
-	ProxiedTo string
-
-	// ImportDuration is how long an import takes at least, ImportPerRow what each of its rows adds.
-	ImportDuration, ImportPerRow time.Duration
-	// ImportQueueStatus is the status with a full queue of imports; 0 means 429.
-	ImportQueueStatus int
-	// UnprocessedAsText gives the indexes of unprocessed rows as strings.
-	UnprocessedAsText bool
-
-	// NotReadyReads is how many reads of a new response are answered 202; NotReadyFor how long they all are.
-	NotReadyReads int
-	NotReadyFor   time.Duration
-	// DistributionChannel is that of responses by generated links; empty means gl.
-	DistributionChannel string
-
-	// EventAttempts is how often an event is sent before it is given up; 0 means 10, 1 means no retry.
-	EventAttempts int
-	// EventBackoff is the wait before the first retry, doubled for each further one up to 5 minutes; 0 means 1 s.
-	EventBackoff time.Duration
-	// EventTimeout is how long an answer to an event is waited for; 0 means 10 s.
-	EventTimeout time.Duration
-	// EventDuplicates is how many times more each event is sent.
-	EventDuplicates int
-	// EventLoss is the part of the events, from 0 to 1, that is never sent.
-	EventLoss float64
-	// EventSpread delays each event by a random time up to this, and so reorders them.
-	EventSpread time.Duration
-	// PlusForSpace encodes spaces in MSG as + instead of %20.
-	PlusForSpace bool
-	// RefuseSameSubscription answers 400 to a topic and URL that are subscribed already.
-	RefuseSameSubscription bool
-	// TaskBackoff is the wait before a task's first retry, doubled for each further one up to an hour; 0 means 5 s.
-	TaskBackoff time.Duration
 }
 
 // Defaults is a brand that is ready to be used, for the demonstration: the token "simulated-token", one directory that
@@ -231,26 +149,6 @@ func (s *Settings) checkParts() error {
 		}
 	}
 	return s.Assumed.check()
-}
-
-func (a *Switches) check() error {
-	if !slices.Contains([]string{"", "CID", "CGC", "MLRP"}, a.LinkContactID) {
-		return fmt.Errorf("contact id in links: %q is none of CID, CGC, MLRP", a.LinkContactID)
-	}
-	if a.EventLoss < 0 || a.EventLoss > 1 {
-		return fmt.Errorf("event loss: %v is not between 0 and 1", a.EventLoss)
-	}
-	if slices.ContainsFunc(a.LinkPages, func(n int) bool { return n < 1 || n > linkPage }) {
-		return fmt.Errorf("link pages: sizes are 1 to %d", linkPage)
-	}
-	a.FrequencyWindow = cmp.Or(a.FrequencyWindow, 24*time.Hour)
-	a.ImportQueueStatus = cmp.Or(a.ImportQueueStatus, http.StatusTooManyRequests)
-	a.DistributionChannel = cmp.Or(a.DistributionChannel, "gl")
-	a.EventAttempts = cmp.Or(a.EventAttempts, 10)
-	a.EventBackoff = cmp.Or(a.EventBackoff, time.Second)
-	a.EventTimeout = cmp.Or(a.EventTimeout, 10*time.Second)
-	a.TaskBackoff = cmp.Or(a.TaskBackoff, 5*time.Second)
-	return nil
 }
 
 func (s *Settings) survey(id string) (Survey, bool) {

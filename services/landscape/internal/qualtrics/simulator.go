@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -26,9 +27,11 @@ type Simulator struct {
 	log      *slog.Logger
 	outbox   *agenda.Agenda // of deliveries
 
-	mu    sync.Mutex
-	books books
-	index index
+	mu      sync.Mutex // guards what follows, and settings.Assumed
+	books   books
+	index   index
+	limiter *limiter
+	random  *mathrand.Rand
 }
 
 // books are the tables. Rows are replaced, never changed in place, so that a snapshot may share them.
@@ -50,6 +53,7 @@ type books struct {
 type index struct {
 	byLookup     map[string]string   // lookup id to contact
 	byIdentity   map[string]string   // identity rule and values to contact
+	bySearch     map[string][]string // e-mail or extRef to contacts
 	members      map[string][]string // list to contacts, in the order in which they joined
 	transactions map[string][]string // contact to its transactions
 	links        map[string][]string // distribution to its links
@@ -60,7 +64,10 @@ func New(st *store.Store, settings Settings, log *slog.Logger) (*Simulator, erro
 	if err := settings.check(); err != nil {
 		return nil, fmt.Errorf("qualtrics simulator: %w", err)
 	}
-	s := &Simulator{settings: settings, log: log, outbox: agenda.New()}
+	s := &Simulator{
+		settings: settings, log: log, outbox: agenda.New(),
+		limiter: newLimiter(settings.Assumed.Limits), random: newRandom(settings.Assumed.Seed),
+	}
 	if err := s.open(st); err != nil {
 		return nil, fmt.Errorf("qualtrics simulator: %w", err)
 	}
@@ -101,7 +108,7 @@ func table[T any](st *store.Store, name string, into **store.Table[T]) (err erro
 
 func (s *Simulator) reindex() {
 	s.index = index{
-		byLookup: map[string]string{}, byIdentity: map[string]string{}, members: map[string][]string{},
+		byLookup: map[string]string{}, byIdentity: map[string]string{}, bySearch: map[string][]string{}, members: map[string][]string{},
 		transactions: map[string][]string{}, links: map[string][]string{},
 	}
 	for _, contact := range s.books.contacts.All() {

@@ -11,7 +11,7 @@ func createTransactions(c *call) (any, error) {
 	created, unprocessed := map[string]any{}, map[string]any{}
 	result := map[string]any{"createdTransactions": created, "unprocessedTransactions": unprocessed}
 	if err := c.directory(); err != nil {
-		if c.settings.Assumed.UnknownDirectoryIsEmpty {
+		if c.switches.UnknownDirectoryIsEmpty {
 			return result, nil
 		}
 		return nil, err
@@ -38,7 +38,7 @@ func (c *call) transactionItems() (map[string]Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	if most := c.settings.Assumed.MaxTransactions; most > 0 && len(body.fields) > most {
+	if most := c.switches.MaxTransactions; most > 0 && len(body.fields) > most {
 		return nil, badRequest("At most %d transactions can be created in one call.", most)
 	}
 	if len(body.fields) == 0 {
@@ -179,7 +179,7 @@ func createBatch(c *call) (any, error) {
 	if err := body.done(); err != nil {
 		return nil, err
 	}
-	if len(ids) == 0 && c.settings.Assumed.RefuseEmptyBatch {
+	if len(ids) == 0 && c.switches.RefuseEmptyBatch {
 		return nil, badRequest("transactionIds must not be empty.")
 	}
 	if err := c.checkBatch(nil, ids); err != nil {
@@ -205,7 +205,7 @@ func (c *call) checkBatch(have, ids []string) error {
 		}
 		seen[id] = true
 	}
-	if most := c.settings.Assumed.MaxBatch; most > 0 && len(seen) > most {
+	if most := c.switches.MaxBatch; most > 0 && len(seen) > most {
 		return badRequest("A batch holds at most %d transactions.", most)
 	}
 	return nil

@@ -2,6 +2,7 @@ package qualtrics_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/closeloop/closeloop/services/landscape/internal/qualtrics"
@@ -121,4 +122,36 @@ func TestBatchDatesAreUTCWithoutZone(t *testing.T) {
 	}
 	b.call("POST", directory+"/transactionbatches", `{"transactionIds":[]}`).refused(400, "")
 	b.call("POST", directory+"/transactionbatches", `{"transactionIds":null,"creationDate":"2026-01-15 09:31:00"}`).refused(400, "")
+}
+
+func TestTransactionsOfABatchAreListed100APage(t *testing.T) {
+	b := start(t, nil)
+	id, _ := b.contact(`{"extRef":"P-1"}`)
+	items := map[string]any{}
+	for i := range 230 {
+		items[fmt.Sprintf("k%03d", i)] = map[string]any{
+			"contactId": id, "mailingListId": "CG_simulated", "transactionDate": "2026-01-14 08:00:00", "data": map[string]any{"n": i},
+		}
+	}
+	created := b.call("POST", directory+"/transactions", asJSON(t, items)).want(200)
+	var made []string
+	for i := range 230 {
+		made = append(made, created.text("result", "createdTransactions", fmt.Sprintf("k%03d", i), "id"))
+	}
+	var ids []any
+	var pages []int
+	for path := directory + "/transactionbatches/" + b.batch(made...) + "/transactions"; path != ""; {
+		a := b.call("GET", path, "").want(200)
+		pages = append(pages, len(a.elements()))
+		for _, element := range a.elements() {
+			ids = append(ids, element["transactionId"])
+			if element["contactId"] != id || element["transactionDate"] != "2026-01-14 08:00:00" {
+				t.Errorf("got %v", element)
+			}
+		}
+		path = strings.TrimPrefix(a.text("result", "nextPage"), b.server.URL+"/API/v3")
+	}
+	check(t, "pages", pages, []int{100, 100, 30})
+	check(t, "ids", ids, made)
+	b.call("GET", directory+"/transactionbatches/BT_0/transactions", "").refused(404, "")
 }
