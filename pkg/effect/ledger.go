@@ -142,28 +142,6 @@ func (l *Ledger) read(ctx context.Context, key Key) (Record, uint64, error) {
 	return r, entry.Revision(), nil
 }
 
-// Remember keeps a value beside the effects, whatever was there before: something that saves a call when it is known and
-// costs one when it is not. Never decide on it whether something was done.
-func (l *Ledger) Remember(ctx context.Context, key Key, value any) error {
-	result, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	encoded, err := json.Marshal(Record{State: Confirmed, Result: result, Changed: l.now().UTC()})
-	if err != nil {
-		return err
-	}
-	if _, err = l.bucket.Create(ctx, key.String(), encoded); err == nil || !errors.Is(err, jetstream.ErrKeyExists) {
-		return err
-	}
-	_, revision, err := l.read(ctx, key)
-	if err != nil {
-		return err
-	}
-	_, err = l.bucket.Update(ctx, key.String(), encoded, revision)
-	return err // whoever came between knows it as well
-}
-
 // Outcome gives the result of an effect that is confirmed, or false. It may be a moment old, like [Ledger.Look].
 func Outcome[T any](ctx context.Context, l *Ledger, key Key) (T, bool) {
 	var none T

@@ -65,14 +65,18 @@ func (l *linker) knownContact(ctx context.Context, listID string, c qualtrics.Co
 	if who == "" {
 		return qualtrics.ContactIDs{}, false
 	}
-	have, ok := effect.Outcome[acquaintance](ctx, l.ledger, effect.Contact(listID, who))
-	if !ok || have.Content != contentOf(c) {
+	have, ok, err := effect.Kept[acquaintance](ctx, l.ledger, effect.Contact(listID, who))
+	if err != nil || !ok || have.Content != contentOf(c) {
 		return qualtrics.ContactIDs{}, false
 	}
-	if wave, ok := effect.Outcome[time.Time](ctx, l.ledger, effect.Contact(listID, lastWave)); ok && !have.At.After(wave) {
-		return qualtrics.ContactIDs{}, false
-	}
-	return have.ContactIDs, true
+	wave, _, err := effect.Kept[time.Time](ctx, l.ledger, effect.Contact(listID, lastWave))
+	return have.ContactIDs, err == nil && have.At.After(wave)
+}
+
+// overwritten notes that an import has changed contacts of the list: what is known of them from before is unsure.
+func (l *linker) overwritten(ctx context.Context, listID string) error {
+	now := time.Now().UTC()
+	return effect.Change(ctx, l.ledger, effect.Contact(listID, lastWave), func(last time.Time) (time.Time, bool) { return now, now.After(last) })
 }
 
 // remember keeps what was made for the next request of the same person.
@@ -81,7 +85,8 @@ func (l *linker) remember(ctx context.Context, listID string, c qualtrics.Contac
 	if who == "" {
 		return
 	}
-	if err := l.ledger.Remember(ctx, effect.Contact(listID, who), acquaintance{ids, contentOf(c), time.Now().UTC()}); err != nil {
+	now := acquaintance{ids, contentOf(c), time.Now().UTC()}
+	if err := effect.Change(ctx, l.ledger, effect.Contact(listID, who), func(acquaintance) (acquaintance, bool) { return now, true }); err != nil {
 		l.log.Debug("a contact is not remembered", "error", err) // it costs a call, no more
 	}
 }

@@ -91,7 +91,7 @@ func Define() service.Definition {
 }
 
 func start(h *service.Host, s *Settings) error {
-	client, err := s.Client(qualtrics.ClientOptions{DirectoryID: s.DirectoryID, Registerer: h.Metrics, Log: h.Log})
+	client, err := s.Client(qualtrics.ClientOptions{DirectoryID: s.DirectoryID, Limiter: h.Limiter(qualtrics.Vendor, s.Limits()), Registerer: h.Metrics, Log: h.Log})
 	if err != nil {
 		return err
 	}

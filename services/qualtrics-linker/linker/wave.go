@@ -138,7 +138,7 @@ func (l *linker) steps(ctx context.Context, run *effect.Run, id string, jobs []*
 	if err != nil {
 		return wave{}, refusedAsAWhole(err)
 	}
-	if err := l.ledger.Remember(ctx, effect.Contact(p.MailingListID, lastWave), time.Now().UTC()); err != nil {
+	if err := l.overwritten(ctx, p.MailingListID); err != nil {
 		return wave{}, err
 	}
 	created, err := l.imported(ctx, run, p, batch, imp)
