@@ -56,3 +56,12 @@ func WavePage(id string, page int) Key {
 // Contact is what is known of a person's contact in a Qualtrics list; who is a digest of what the directory recognises
 // them by. It is remembered, no effect.
 func Contact(listID, who string) Key { return Key{"qualtrics.contact", listID + "/" + who} }
+
+// Swept is the notification of one response that the sweep found and Qualtrics never told of.
+func Swept(responseID string) Key { return Key{"survey.swept", responseID} }
+
+// SweepTurn keeps whose turn it is to sweep, SweptSurveys the surveys of which answers came, and Sweep how one
+// distribution stood when it was looked at.
+func SweepTurn() Key                  { return Key{"feedback.sweep", "turn"} }
+func SweptSurveys() Key               { return Key{"feedback.sweep", "surveys"} }
+func Sweep(distributionID string) Key { return Key{"feedback.sweep", distributionID} }

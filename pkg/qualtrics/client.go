@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -28,7 +28,7 @@ type Options struct {
 	OAuth *OAuth
 	// DirectoryID is the XM Directory (POOL_…). Only WhoAmI, Directories, distributions, links and responses do without.
 	DirectoryID string
-	// Log gets a warning, once, if Qualtrics proxies the calls. Nil means none.
+	// Log gets an error, once, if Qualtrics proxies the calls. Nil means none.
 	Log *slog.Logger
 }
 
@@ -39,7 +39,7 @@ type Client struct {
 	oauth     *bearer
 	directory string
 	log       *slog.Logger
-	proxied   sync.Once
+	proxied   atomic.Bool
 }
 
 // New makes a client; it sends nothing. WhoAmI tells whether the credentials are good.
@@ -153,11 +153,7 @@ func decode[T any](c *Client, answer *outbound.Answer) (reply[T], error) {
 	if body.Result == nil {
 		return reply[T]{}, answer.Malformed("there is no result")
 	}
-	if strings.Contains(strings.ToLower(body.Meta.Notice), "proxied") {
-		c.proxied.Do(func() {
-			c.log.Warn("Qualtrics proxies our calls: set the base URL to the brand's own data center", "notice", outbound.Words(body.Meta.Notice, 300))
-		})
-	}
+	c.noticed(body.Meta.Notice)
 	return reply[T]{result: *body.Result, notice: body.Meta.Notice, answer: answer}, nil
 }
 
@@ -190,15 +186,15 @@ func (c *Client) do(ctx context.Context, call outbound.Call) (*outbound.Answer, 
 	}
 	call.Header.Set("Authorization", "Bearer "+token)
 	answer, err := c.out.Do(ctx, call)
-	if outbound.StatusOf(err) != http.StatusUnauthorized {
-		return answer, err
+	if outbound.StatusOf(err) == http.StatusUnauthorized {
+		c.oauth.drop(token)
+		if token, err = c.oauth.token(ctx); err != nil {
+			return nil, err
+		}
+		call.Header.Set("Authorization", "Bearer "+token)
+		answer, err = c.out.Do(ctx, call)
 	}
-	c.oauth.drop(token)
-	if token, err = c.oauth.token(ctx); err != nil {
-		return nil, err
-	}
-	call.Header.Set("Authorization", "Bearer "+token)
-	return c.out.Do(ctx, call)
+	return answer, explained(err, fault.Forbidden, "the OAuth client may lack a scope for it (QUALTRICS_SCOPE)")
 }
 
 // words reads the error envelope, in which every field is optional (qualtrics.md §2.4).

@@ -123,7 +123,7 @@ func TestNewNamesTheWrongOption(t *testing.T) {
 	}
 }
 
-func TestWhoAmITellsOfAProxiedCallAndWarnsOnce(t *testing.T) {
+func TestWhoAmITellsOfAProxiedCallAndAlarmsOnce(t *testing.T) {
 	const notice = "Request proxied. For faster response times, use this host instead: sjc1.qualtrics.com"
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, `{"result":{"brandId":"simbrand","userId":"UR_1","userName":"ada","email":"ada@example.org","datacenter":"sjc1"},"meta":{"notice":"`+notice+`"}}`)
@@ -137,8 +137,8 @@ func TestWhoAmITellsOfAProxiedCallAndWarnsOnce(t *testing.T) {
 			t.Errorf("got %+v, error %v", got, err)
 		}
 	}
-	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
-		t.Errorf("%d warnings, want 1:\n%s", n, &log)
+	if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "host=sjc1.qualtrics.com") {
+		t.Errorf("%d alarms, want 1 that names the host:\n%s", n, &log)
 	}
 }
 

@@ -22,35 +22,44 @@ type OAuth struct {
 	Scope string
 }
 
-// bearer fetches the access token and keeps it for nine tenths of its life.
+// bearer fetches the access token and fetches the next one when nine tenths of its life are over, or else when it is
+// refused.
 type bearer struct {
 	OAuth
 	out    *outbound.Client
 	url    string
 	flight singleflight.Group
+	now    func() time.Time
 
-	mu    sync.Mutex
-	held  string
-	until time.Time
+	mu   sync.Mutex
+	held string
+	// renew is when the next one is to be fetched, ends when held is good for nothing.
+	renew, ends time.Time
 }
+
+// defaultLife is how long a token is taken to live where the grant does not say.
+const defaultLife = time.Hour
 
 func newBearer(o OAuth, out *outbound.Client) *bearer {
 	u := out.BaseURL()
 	u.Path, u.RawPath = "/oauth2/token", "" // Not under /API/v3.
-	return &bearer{OAuth: o, out: out, url: u.String()}
+	return &bearer{OAuth: o, out: out, url: u.String(), now: time.Now}
 }
 
 // token gives the token in hand or fetches one; callers at the same time share the fetch, which outlives each of them.
 func (b *bearer) token(ctx context.Context) (string, error) {
 	b.mu.Lock()
-	held, until := b.held, b.until
+	held, renew, ends := b.held, b.renew, b.ends
 	b.mu.Unlock()
-	if held != "" && time.Now().Before(until) {
+	if held != "" && b.now().Before(renew) {
 		return held, nil
 	}
 	ch := b.flight.DoChan("", func() (any, error) { return b.fetch(context.WithoutCancel(ctx)) })
 	select {
 	case r := <-ch:
+		if r.Err != nil && held != "" && b.now().Before(ends) {
+			return held, nil // it is good for a while still, and the next call tries again
+		}
 		token, _ := r.Val.(string)
 		return token, r.Err
 	case <-ctx.Done():
@@ -79,8 +88,8 @@ func (b *bearer) fetch(ctx context.Context) (string, error) {
 		return "", err
 	}
 	var grant struct {
-		AccessToken string  `json:"access_token"`
-		ExpiresIn   float64 `json:"expires_in"`
+		AccessToken string   `json:"access_token"`
+		ExpiresIn   *float64 `json:"expires_in"`
 	}
 	if err := answer.Decode(&grant); err != nil {
 		return "", err
@@ -88,9 +97,13 @@ func (b *bearer) fetch(ctx context.Context) (string, error) {
 	if grant.AccessToken == "" {
 		return "", answer.Malformed("there is no access_token")
 	}
+	life, now := defaultLife, b.now()
+	if grant.ExpiresIn != nil {
+		life = time.Duration(*grant.ExpiresIn * float64(time.Second))
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.held, b.until = grant.AccessToken, time.Now().Add(time.Duration(grant.ExpiresIn*0.9*float64(time.Second)))
+	b.held, b.renew, b.ends = grant.AccessToken, now.Add(life/10*9), now.Add(life)
 	return b.held, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
@@ -187,4 +188,54 @@ func TestGrantOutlivesTheCallThatAskedForIt(t *testing.T) {
 	close(a.wait)
 	whoAmI(t, c)
 	a.want(t, 1, 1)
+}
+
+func TestAccessTokenIsFetchedBeforeItEndsAndUsedWhileNoOtherIsToBeHad(t *testing.T) {
+	a := &authority{life: 86400}
+	now := time.Now()
+	c := oauthClient(t, a)
+	qualtrics.SetOAuthClock(c, func() time.Time { return now })
+	whoAmI(t, c)
+	now = now.Add(22 * time.Hour) // nine tenths are over, but not all
+	a.deny = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }
+	whoAmI(t, c)
+	a.want(t, 1, 2)
+	a.deny = nil
+	whoAmI(t, c)
+	a.want(t, 2, 3)
+	now = now.Add(25 * time.Hour)
+	a.deny = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }
+	_, err := c.WhoAmI(t.Context())
+	wantClass(t, err, fault.Down)
+	a.want(t, 2, 3)
+}
+
+func TestGrantThatDoesNotSayHowLongItLivesIsKeptForAWhile(t *testing.T) {
+	a := &authority{deny: func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"access_token":"t0"}`) }}
+	c := oauthClient(t, a)
+	whoAmI(t, c)
+	a.deny = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }
+	whoAmI(t, c)
+	a.want(t, 0, 2)
+}
+
+func TestForbiddenWithClientCredentialsNamesTheScopes(t *testing.T) {
+	a := &authority{life: 86400}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/oauth2/token" {
+			a.grant(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	t.Cleanup(s.Close)
+	o := qualtrics.Options{OAuth: &qualtrics.OAuth{ClientID: "invented-client", ClientSecret: "invented-secret", Scope: "read:users manage:all"}}
+	_, err := newClient(t, s.URL, nil, o).WhoAmI(t.Context())
+	if f := wantClass(t, err, fault.Forbidden); !strings.Contains(f.Reason, "QUALTRICS_SCOPE") {
+		t.Errorf("says %s", f.Reason)
+	}
+	_, err = newClient(t, s.URL, nil, qualtrics.Options{Token: token}).WhoAmI(t.Context())
+	if f := wantClass(t, err, fault.Forbidden); strings.Contains(f.Reason, "QUALTRICS_SCOPE") {
+		t.Errorf("with a token it says %s", f.Reason)
+	}
 }

@@ -326,7 +326,7 @@ func TestLinksOfAllPages(t *testing.T) {
 	want := []qualtrics.Link{
 		{
 			URL:       "https://simbrand.eu.qualtrics.com/jfe/form/SV_1aa0000000000001?Q_DL=8dd0000000000001_1aa0000000000001_CGC_9xx0000000000001&Q_CHL=gl",
-			ContactID: "CID_3kd0000000000001", TransactionID: "CTR_1aa0000000000001", ExternalDataReference: "CRM-4711",
+			ContactID: "CID_3kd0000000000001", TransactionID: "CTR_1aa0000000000001", ExternalDataReference: "CRM-4711", Email: "ada@example.org",
 			ExpiresAt: time.Date(2026, 4, 15, 9, 31, 0, 0, time.UTC), Status: "Email not sent",
 		},
 		{ContactID: "CGC_2", Unsubscribed: true, ExceededContactFrequency: true},

@@ -3,6 +3,7 @@ package qualtrics
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
@@ -16,6 +17,20 @@ type Response struct {
 	Values map[string]any `json:"values"`
 	// Labels are the texts of choices: a string, or a list of them.
 	Labels map[string]any `json:"labels"`
+}
+
+// Status tells what kind of response it is: 0 normal, 1 preview, 2 test, 4 imported, 8 spam, 16 offline, 17 offline
+// preview, 256 synthetic (qualtrics.md §3.13). It is -1 where there is none that can be read.
+func (r *Response) Status() int {
+	switch v := r.Values["status"].(type) {
+	case float64:
+		return int(v)
+	case string:
+		if n, err := strconv.Atoi(v); err == nil {
+			return n
+		}
+	}
+	return -1
 }
 
 // Response reads a response (qualtrics.md §3.13). It is a read. The event may overtake the store: the response that is
@@ -34,6 +49,9 @@ func (c *Client) Response(ctx context.Context, surveyID, responseID string) (*Re
 	}
 	if r.result.ID == "" || r.result.Values == nil {
 		return nil, answer.Malformed("there is no response id or no values")
+	}
+	if r.result.Status() < 0 { // Documented as always there; without it a test would pass for an answer.
+		return nil, answer.Malformed("there is no status")
 	}
 	return &r.result, nil
 }

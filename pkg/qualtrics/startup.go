@@ -115,11 +115,28 @@ func (s *Startup) note(brand Brand, err error) {
 	case err != nil:
 		s.log.Warn("Qualtrics cannot be asked yet", "error", err)
 	default:
-		d := brand.Directory.Dedupe
-		s.log.Info("Qualtrics lets us in", "brand", brand.Account.BrandID, "datacenter", brand.Account.Datacenter, "directory", brand.Directory.ID,
-			slog.Group("dedupe", "email", d.Email, "firstName", d.FirstName, "lastName", d.LastName, "externalDataReference", d.ExternalDataReference, "phone", d.Phone))
+		s.log.Info("Qualtrics lets us in", "brand", brand.Account.BrandID, "datacenter", brand.Account.Datacenter,
+			"directory", brand.Directory.ID, "dedupe", brand.Directory.criteria())
 		close(s.known)
 	}
+}
+
+// criteria names what two contacts are taken for one by.
+func (d Directory) criteria() []string {
+	by := d.Dedupe
+	names := []string{}
+	for _, criterion := range []struct {
+		name string
+		set  bool
+	}{
+		{"email", by.Email}, {"firstName", by.FirstName}, {"lastName", by.LastName},
+		{"externalDataReference", by.ExternalDataReference}, {"phone", by.Phone},
+	} {
+		if criterion.set {
+			names = append(names, criterion.name)
+		}
+	}
+	return names
 }
 
 // Ready tells what Qualtrics refuses us, for a readiness check. A Qualtrics that is down or busy is no reason not to be

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -27,6 +28,8 @@ type router struct {
 	qualtrics *qualtrics.Client
 	rules     *rules.Live
 	log       *slog.Logger
+	// sweep is nil where it is off.
+	sweep *sweeper
 }
 
 // fetch reads the answer and publishes it. While Qualtrics says "not yet" the event comes back later.
@@ -36,7 +39,7 @@ func (r *router) fetch(ctx context.Context, e event.Event, m *eventsv1.SurveyRes
 		if err != nil {
 			return published{}, err
 		}
-		if kind := number(response.Values["status"]); kind != 0 {
+		if kind := response.Status(); !slices.Contains(r.settings.Statuses, kind) {
 			// Previews, tests, imports and spam (qualtrics.md §3.13) are no customer's answer.
 			r.log.Info("response ignored: not a normal one", "status", kind, "loopId", e.LoopID)
 			return published{}, nil
@@ -130,9 +133,4 @@ func toValues(m map[string]any) (map[string]*structpb.Value, error) {
 func text(v any) string {
 	s, _ := v.(string)
 	return s
-}
-
-func number(v any) int {
-	n, _ := v.(float64)
-	return int(n)
 }

@@ -27,6 +27,8 @@ type Settings struct {
 	RulesInterval  time.Duration `envconfig:"RULES_INTERVAL" default:"2s" desc:"how often the file is looked at for changes"`
 	RequestIDField string        `envconfig:"QUALTRICS_REQUEST_FIELD" default:"requestId" desc:"value of an answer that holds the request id of its invitation"`
 	LoopIDField    string        `envconfig:"QUALTRICS_LOOP_FIELD" default:"loopId" desc:"value of an answer that holds its loop id"`
+	Statuses       []int         `envconfig:"QUALTRICS_RESPONSE_STATUSES" default:"0" desc:"statuses of responses that are a customer's answer, separated by commas; the others (1 preview, 2 test, 4 imported, 8 spam, 16 offline) are ignored"`
+	Sweep          SweepSettings
 }
 
 // Validate reports what cannot work.
@@ -60,7 +62,7 @@ func Define() service.Definition {
 }
 
 func start(ctx context.Context, h *service.Host, s *Settings) error {
-	client, err := s.Client(qualtrics.ClientOptions{Registerer: h.Metrics, Log: h.Log})
+	client, err := s.Client(qualtrics.ClientOptions{Limiter: h.Limiter(qualtrics.Vendor, s.Limits()), Registerer: h.Metrics, Log: h.Log})
 	if err != nil {
 		return err
 	}
@@ -68,7 +70,22 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	if err != nil {
 		return fmt.Errorf("RULES_FILE: %w", err)
 	}
+	startup, err := client.Startup(h.Log, h.Metrics)
+	if err != nil {
+		return err
+	}
+	h.Door.AddCheck(h.Name+" Qualtrics", nil, startup.Ready)
+	h.Go("Qualtrics start-up", startup.Run)
 	r := &router{settings: s, bus: h.Bus, ledger: h.Ledger(), qualtrics: client, rules: live, log: h.Log}
+	if s.Sweep.Interval > 0 {
+		r.sweep = newSweeper(r, h.Metrics)
+		h.Go("sweep", func(ctx context.Context) error {
+			if _, err := startup.Wait(ctx); err != nil { // stopped before Qualtrics let us in
+				return nil
+			}
+			return r.sweep.run(ctx)
+		})
+	}
 	h.Handle(bus.Consumer{Handle: r.handle})
 	return nil
 }
@@ -76,8 +93,10 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 func (r *router) handle(ctx context.Context, e event.Event) error {
 	switch m := e.Data.(type) {
 	case *eventsv1.SurveyResponseNotified:
+		r.sweep.saw(ctx, m.GetSurveyId())
 		return r.fetch(ctx, e, m)
 	case *eventsv1.SurveyResponseReceived:
+		r.sweep.saw(ctx, m.GetSurveyId())
 		return r.apply(ctx, e, m)
 	}
 	return fault.New(fault.Invalid, "%s is not an answer", e.Type)

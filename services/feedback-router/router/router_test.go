@@ -43,7 +43,7 @@ func start(t *testing.T, env servicetest.Env) fixture {
 	t.Helper()
 	t.Parallel()
 	f := fixture{brand: newBrand(t), broker: bustest.Start(t, topology.Settings{})}
-	all := servicetest.Env{"QUALTRICS_BASE_URL": f.brand.URL + "/API/v3", "QUALTRICS_API_TOKEN": token}
+	all := servicetest.Env{"QUALTRICS_BASE_URL": f.brand.URL + "/API/v3", "QUALTRICS_API_TOKEN": token, "QUALTRICS_SWEEP_INTERVAL": "0"}
 	maps.Copy(all, env)
 	f.Service = servicetest.Start(t, f.broker, router.Define, all)
 	return f
@@ -99,7 +99,7 @@ func TestAnswerIsFetchedWhenItIsThereAndTheRulesSpeak(t *testing.T) {
 	if m := recognition.Data.(*eventsv1.RecognitionRequested); m.GetRecipient().GetEmail() != "rep@example.com" || m.GetScore() != 5 {
 		t.Errorf("recognition is %v", m)
 	}
-	if n := len(f.brand.Calls()); n != 2 {
+	if n := len(f.brand.Calls(read)); n != 2 {
 		t.Errorf("read %d times, want twice: not yet, and there", n)
 	}
 }
@@ -153,7 +153,7 @@ func TestBothDoorsForOneResponseMakeOneAnswer(t *testing.T) {
 		if got := f.counts(t); !maps.Equal(got, want) {
 			t.Errorf("events %v, want %v", got, want)
 		}
-		if n := len(f.brand.Calls()); n != 0 {
+		if n := len(f.brand.Calls(read)); n != 0 {
 			t.Errorf("read %d times what was there", n)
 		}
 	})
@@ -184,7 +184,7 @@ func TestNotificationSaidOftenIsFetchedOnce(t *testing.T) {
 	if got := f.counts(t); got[subjects.SurveyResponseReceived] != 1 || got[subjects.FeedbackDeliveryLate] != 1 {
 		t.Errorf("events %v", got)
 	}
-	if n := len(f.brand.Calls()); n != 1 {
+	if n := len(f.brand.Calls(read)); n != 1 {
 		t.Errorf("read %d times", n)
 	}
 }
@@ -197,10 +197,41 @@ func TestResponsesThatNoCustomerGaveAreIgnored(t *testing.T) {
 		f.brand.responses[id]["status"] = status
 		f.broker.Publish(subjects.SurveyResponseNotified, strings.Replace(fmt.Sprintf(notified, ""), "R_1", id, 1))
 	}
-	bustest.Eventually(t, "all read", func() bool { return len(f.brand.Calls()) == 5 })
+	bustest.Eventually(t, "all read", func() bool { return len(f.brand.Calls(read)) == 5 })
 	if got := f.counts(t); len(got) != 1 {
 		t.Errorf("events %v, want the notifications alone", got)
 	}
+}
+
+func TestWhichResponsesAreACustomersIsASetting(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_RESPONSE_STATUSES": "0,16"})
+	for id, status := range map[string]any{"R_0": 0, "R_text": "0", "R_16": 16, "R_8": 8, "R_2": "2"} {
+		f.brand.answered(id, maps.Clone(late))
+		f.brand.now(func() { f.brand.responses[id]["status"] = status })
+		f.broker.Publish(subjects.SurveyResponseNotified, strings.Replace(fmt.Sprintf(notified, ""), "R_1", id, 1))
+	}
+	bustest.Eventually(t, "all read", func() bool { return len(f.brand.Calls(read)) == 5 })
+	f.Settled()
+	got := map[string]bool{}
+	for _, e := range f.Published(subjects.SurveyResponseReceived, 3) {
+		got[e.Data.(*eventsv1.SurveyResponseReceived).GetResponseId()] = true
+	}
+	if want := map[string]bool{"R_0": true, "R_text": true, "R_16": true}; !maps.Equal(got, want) {
+		t.Errorf("taken %v, want %v", got, want)
+	}
+}
+
+func TestResponseWithoutAStatusIsNotTakenForAnAnswer(t *testing.T) {
+	f := start(t, nil)
+	f.brand.answered("R_1", late)
+	f.brand.now(func() { delete(f.brand.responses["R_1"], "status") })
+	f.broker.Publish(subjects.SurveyResponseNotified, fmt.Sprintf(notified, ""))
+	bustest.Eventually(t, "held", func() bool { return strings.Contains(f.Log(), "there is no status") })
+	if n := len(servicetest.Events(t, f.broker, subjects.SurveyResponseReceived)); n != 0 {
+		t.Error("it was taken for an answer")
+	}
+	f.brand.answered("R_1", late) // it comes again, and is there
+	f.Published(subjects.SurveyResponseReceived, 1)
 }
 
 func TestCrashWhileFetchingFetchesAgain(t *testing.T) {

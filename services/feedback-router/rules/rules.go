@@ -180,3 +180,12 @@ func listed(names []string) string {
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
+
+// Surveys gives the surveys that rules name, in no order.
+func (s *Set) Surveys() []string {
+	var all []string
+	for _, r := range s.rules {
+		all = append(all, r.surveys...)
+	}
+	return all
+}

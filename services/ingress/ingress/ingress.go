@@ -4,6 +4,7 @@ package ingress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -21,6 +22,7 @@ type Settings struct {
 	service.Common
 	Fields         httpdoor.FieldSettings
 	SharedKey      settings.Secrets `envconfig:"QUALTRICS_SHARED_KEY" desc:"shared key of the Qualtrics event subscription; several, separated by commas, while it is changed"`
+	Unsigned       bool             `envconfig:"QUALTRICS_UNSIGNED_EVENTS" default:"false" desc:"true takes events of a subscription without a shared key, from callers with credentials of the door; without key and without this, events are refused"`
 	AttributesFile string           `envconfig:"OPEN_CHANNEL_ATTRIBUTES_FILE" desc:"YAML file that says which attribute of a campaign member goes where; default: the names of SAP's published recipe"`
 	MarketingArea  string           `envconfig:"OPEN_CHANNEL_MARKETING_AREA" default:"GLOBAL" desc:"marketing area of campaigns that name none"`
 	BadMembers     string           `envconfig:"OPEN_CHANNEL_BAD_MEMBERS" default:"refuse" desc:"what to do with a package in which a member breaks the contract: refuse it as a whole, or dead-letter the member and take the others"`
@@ -31,6 +33,9 @@ type Settings struct {
 func (s *Settings) Validate() error {
 	if s.BadMembers != refuse && s.BadMembers != deadLetter {
 		return fmt.Errorf("OPEN_CHANNEL_BAD_MEMBERS must be %s or %s", refuse, deadLetter)
+	}
+	if s.Unsigned && len(s.SharedKey) > 0 {
+		return errors.New("QUALTRICS_SHARED_KEY and QUALTRICS_UNSIGNED_EVENTS are both set: are the events signed or not?")
 	}
 	_, err := s.attributes()
 	return err

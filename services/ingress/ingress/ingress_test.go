@@ -93,7 +93,7 @@ var doors = []door{
 }
 
 func TestDoorsAskForCredentials(t *testing.T) {
-	f := start(t, servicetest.Env{"INGRESS_BASIC_USERS": "sap:old-secret,sap:new-secret", "INGRESS_API_KEYS": "key-1,key-2"})
+	f := start(t, servicetest.Env{"INGRESS_BASIC_USERS": "sap:old-secret,sap:new-secret", "INGRESS_API_KEYS": "key-1,key-2", "QUALTRICS_UNSIGNED_EVENTS": "true"})
 	for _, d := range doors {
 		for name, header := range map[string][]string{
 			"none": nil, "wrong key": {"X-API-Key", "key-3"}, "wrong password": {"Authorization", "Basic c2FwOnNlY3JldA=="},
@@ -119,7 +119,7 @@ func TestDoorsAskForCredentials(t *testing.T) {
 }
 
 func TestDoorsWithoutAnyCredentialsSetAreShut(t *testing.T) {
-	f := start(t, servicetest.Env{"INGRESS_AUTH": ""})
+	f := start(t, servicetest.Env{"INGRESS_AUTH": "", "QUALTRICS_UNSIGNED_EVENTS": "true"})
 	for _, d := range doors {
 		f.Do("POST", d.path, d.contentType, d.body).WantProblem(401)
 	}
@@ -129,13 +129,13 @@ func TestDoorsWithoutAnyCredentialsSetAreShut(t *testing.T) {
 }
 
 func TestFullStreamIsAnsweredWith503AndARetryAfter(t *testing.T) {
-	f := start(t, nil, topology.Settings{EventsMaxBytes: 1000})
+	f := start(t, unsigned, topology.Settings{EventsMaxBytes: 1000})
 	f.broker.Publish(subjects.TaskCreated, `{"responseId":"`+strings.Repeat("r", 700)+`"}`)
 	unavailable(t, f)
 }
 
 func TestBrokerThatIsGoneIsAnsweredWith503AndARetryAfter(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, unsigned)
 	f.broker.Stop()
 	unavailable(t, f)
 	f.Get("/healthz").Want(200)

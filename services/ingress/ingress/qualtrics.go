@@ -22,12 +22,22 @@ import (
 func (i *ingress) qualtricsDoors(door *httpdoor.Door) {
 	const events, responses = "/qualtrics/events", "/qualtrics/responses"
 	door.Handle(http.MethodGet, events, httpdoor.Open, ok) // Qualtrics' health ping (qualtrics.md §3.10)
-	access := httpdoor.Guarded
-	if len(i.settings.SharedKey) > 0 {
-		access = httpdoor.Open // the signature is the credential
+	switch {
+	case len(i.settings.SharedKey) > 0:
+		door.Handle(http.MethodPost, events, httpdoor.Open, i.notified) // the signature is the credential
+	case i.settings.Unsigned:
+		door.Handle(http.MethodPost, events, httpdoor.Guarded, i.notified)
+	default:
+		door.Handle(http.MethodPost, events, httpdoor.Open, unsignedRefused)
 	}
-	door.Handle(http.MethodPost, events, access, i.notified)
 	door.Handle(http.MethodPost, responses, httpdoor.Guarded, i.received)
+}
+
+// unsignedRefused answers events as long as nobody has said how they are to be trusted: unsigned, anybody who knows the
+// address can make them up (qualtrics.md §3.10).
+func unsignedRefused(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {
+	return nil, httpdoor.Unauthorized("events of Qualtrics are not taken here: set QUALTRICS_SHARED_KEY to the key of the subscription, " +
+		"or QUALTRICS_UNSIGNED_EVENTS=true for one without")
 }
 
 // notified takes an event of the subscription. Only completed responses are stored; the others are answered well, so

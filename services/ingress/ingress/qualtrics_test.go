@@ -2,6 +2,9 @@ package ingress_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha512"
+	"encoding/hex"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,7 +14,11 @@ import (
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/service/servicetest"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/ingress/ingress"
 )
+
+// unsigned is how a subscription without a key is taken.
+var unsigned = servicetest.Env{"QUALTRICS_UNSIGNED_EVENTS": "true"}
 
 // flat is an event of a subscription without a shared key (qualtrics.md §3.10).
 const flat = `Topic=simbrand.surveyengine.completedResponse.SV_sim0000000000001&Status=Complete&SurveyID=SV_sim0000000000001&ResponseID=R_sim000000000001&CompletedDate=2026-01-15%2009%3A30%3A00&BrandID=simbrand`
@@ -80,7 +87,7 @@ func TestEventsThatAreNotSignedAreRefused(t *testing.T) {
 }
 
 func TestUnsignedEventsAreTakenFromCallersWithCredentials(t *testing.T) {
-	f := start(t, servicetest.Env{"INGRESS_API_KEYS": "key-1"})
+	f := start(t, servicetest.Env{"INGRESS_API_KEYS": "key-1", "QUALTRICS_UNSIGNED_EVENTS": "true"})
 	f.PostForm("/qualtrics/events", flat).WantProblem(401)
 	f.PostForm("/qualtrics/events", flat+"&RecipientID=CGC_1&DistributionID=EMD_1&CreatorID=UR_1&DistributionChannel=gl", "X-API-Key", "key-1").Want(202)
 	stored := f.stored(t, subjects.SurveyResponseNotified)
@@ -90,13 +97,83 @@ func TestUnsignedEventsAreTakenFromCallersWithCredentials(t *testing.T) {
 	same(t, subjects.SurveyResponseNotified, stored[0], `{"surveyId":"SV_sim0000000000001","responseId":"R_sim000000000001","recipientId":"CGC_1","distributionId":"EMD_1","completedAt":"2026-01-15T09:30:00Z"}`)
 }
 
+func TestUnsignedEventsAreRefusedUnlessSaidOtherwise(t *testing.T) {
+	for name, env := range map[string]servicetest.Env{"open door": nil, "guarded door": {"INGRESS_API_KEYS": "key-1"}} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, env)
+			for _, body := range []string{flat, vectors[1].form} {
+				answer := f.PostForm("/qualtrics/events", body, "X-API-Key", "key-1").WantProblem(401)
+				if !strings.Contains(answer.Body, "QUALTRICS_SHARED_KEY") || !strings.Contains(answer.Body, "QUALTRICS_UNSIGNED_EVENTS") {
+					t.Errorf("does not say what to set: %s", answer.Body)
+				}
+			}
+			f.Get("/qualtrics/events").Want(200)
+			if n := f.all(t); n != 0 {
+				t.Errorf("%d events of nobody knows whom", n)
+			}
+		})
+	}
+}
+
+func TestSignedAndUnsignedAtOnceIsAMistake(t *testing.T) {
+	env := servicetest.Env{"QUALTRICS_SHARED_KEY": "key", "QUALTRICS_UNSIGNED_EVENTS": "true"}
+	if err := servicetest.Load(env, ingress.Define().Settings); err == nil || !strings.Contains(err.Error(), "QUALTRICS_UNSIGNED_EVENTS") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// signed gives the event as Qualtrics delivers it under a key.
+func signed(key, topic, message string) string {
+	mac := hmac.New(sha512.New, []byte(key))
+	mac.Write([]byte(message))
+	return "Topic=" + topic + "&HMAC=" + hex.EncodeToString(mac.Sum(nil)) + "&MSG=" + url.QueryEscape(message) + "&undefined="
+}
+
+func TestTheTopicIsNotSignedAndNotTrusted(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "key"})
+	const partial = `{"Status":"Partial","SurveyID":"SV_1","ResponseID":"R_1"}`
+	const complete = `{"Status":"Complete","SurveyID":"SV_1","ResponseID":"R_2"}`
+	f.PostForm("/qualtrics/events", signed("key", "simbrand.surveyengine.completedResponse.SV_1", partial)).Want(200)
+	if n := f.all(t); n != 0 {
+		t.Error("a partial response was taken for a completed one because of its topic")
+	}
+	for _, topic := range []string{"surveyengine.completedResponse.SV_1", "otherbrand.surveyengine.completedResponse.SV_9", "x", ""} {
+		f.PostForm("/qualtrics/events", signed("key", topic, complete)).Want(202)
+	}
+	stored := f.stored(t, subjects.SurveyResponseNotified)
+	if len(stored) != 1 {
+		t.Fatalf("%d events of one response", len(stored))
+	}
+	same(t, subjects.SurveyResponseNotified, stored[0], `{"surveyId":"SV_1","responseId":"R_2"}`)
+}
+
+func TestEventsThatAreRepeatedReplayedAndReorderedMakeOne(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "new-key,old-key"})
+	event := func(status, more string) string {
+		return `{"Status":"` + status + `","SurveyID":"SV_1"` + more + `,"RecipientID":"CGC_1","BrandID":"simbrand"}`
+	}
+	complete := event("Complete", `,"ResponseID":"R_1","CompletedDate":"2026-01-15 09:30:00"`)
+	deliver := func(key, topic, message string, want int) {
+		t.Helper()
+		f.PostForm("/qualtrics/events", signed(key, "simbrand.surveyengine."+topic+".SV_1", message)).Want(want)
+	}
+	deliver("new-key", "completedResponse", complete, 202) // overtakes what came before it
+	deliver("new-key", "partialResponse", event("Partial", `,"ResponseID":"R_1"`), 200)
+	deliver("new-key", "startedRecipientSession", event("Started", ""), 200)
+	deliver("new-key", "completedResponse", complete, 202) // a wildcard subscription beside it, or a replay
+	deliver("old-key", "completedResponse", complete, 202) // the subscription whose key is being replaced
+	if n := f.all(t); n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+}
+
 func TestPingOfTheSubscriptionIsAnswered(t *testing.T) {
 	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "key"})
 	f.Get("/qualtrics/events").Want(200)
 }
 
 func TestRepeatedEventIsStoredOnce(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, unsigned)
 	for range 3 {
 		f.PostForm("/qualtrics/events", flat).Want(202)
 	}
@@ -106,7 +183,7 @@ func TestRepeatedEventIsStoredOnce(t *testing.T) {
 }
 
 func TestEventsOfOtherTopicsAreAnsweredWellAndNotStored(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, unsigned)
 	for _, body := range []string{
 		"Topic=simbrand.surveyengine.startedRecipientSession.SV_1&Status=Started&SurveyID=SV_1&RecipientID=CGC_1",
 		"Topic=simbrand.surveyengine.partialResponse.SV_1&Status=Partial&SurveyID=SV_1&ResponseID=R_1",
@@ -122,7 +199,7 @@ func TestEventsOfOtherTopicsAreAnsweredWellAndNotStored(t *testing.T) {
 }
 
 func TestNotificationBelongsToTheLoopOfTheRequestInItsContext(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, unsigned)
 	f.PostForm("/qualtrics/events", flat+"&ResponseEventContext=OB-0000000001").Want(202)
 	if e := servicetest.Events(t, f.broker, subjects.SurveyResponseNotified)[0]; e.LoopID != event.IDOf(subjects.SurveyLinkRequested, "OB-0000000001") {
 		t.Errorf("loop %s", e.LoopID)
@@ -182,7 +259,7 @@ func TestResponseMayComeAsAFormAndUnderOtherNames(t *testing.T) {
 }
 
 func TestResponseIsStoredOnceHoweverOftenAndInWhateverFormItComes(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, unsigned)
 	first := f.Post("/qualtrics/responses", response).Want(202)
 	again := f.Post("/qualtrics/responses", response).Want(202)
 	f.PostForm("/qualtrics/responses", "responseId=R_1&surveyId=SV_cart&values.csat=5").Want(202)
@@ -217,7 +294,7 @@ func TestResponseThatTheRouterIsFetchingIsTakenAllTheSame(t *testing.T) {
 }
 
 func TestBadInputFromQualtricsIsAnsweredWithTheFieldAndPublishesNothing(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, unsigned)
 	const events, responses, urlencoded = "/qualtrics/events", "/qualtrics/responses", "application/x-www-form-urlencoded"
 	for _, c := range []struct {
 		name, path, contentType, body string
