@@ -296,9 +296,12 @@ func (r *Run) write(ctx context.Context, change func(*Record)) error {
 			r.revision = revision
 			return nil
 		}
-		return &fault.Fault{Class: fault.Busy, Reason: "another worker took it over", After: time.Second}
+		return &fault.Fault{Class: fault.Busy, Reason: "another worker took it over", After: time.Second, Err: errTaken}
 	}
 }
+
+// errTaken says that the record is another run's now, and must not be given back by this one.
+var errTaken = errors.New("the record was taken over")
 
 // pause waits for d, or tells that ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {
@@ -328,7 +331,7 @@ func (r *Run) confirm(ctx context.Context, result any) error {
 // end gives the record back, with what is known.
 func (r *Run) end(ctx context.Context, cause error) error {
 	f := fault.From(cause)
-	if f.Class == fault.Busy { // not ours any more
+	if errors.Is(cause, errTaken) {
 		return cause
 	}
 	err := r.release(ctx, func(record *Record) {

@@ -16,7 +16,7 @@ const Settle = 10 * time.Second
 // Write is one change in a vendor's system.
 type Write[T any] struct {
 	// Send makes the change. Its error's class says what is known: Refused or Invalid, nothing was done and never will
-	// be; Transient, Throttled, Down, Unauthorized, Forbidden or NotYet, nothing was done yet; anything else, it may have been done.
+	// be; Transient, Throttled, Down, Unauthorized, Forbidden, NotYet or Busy, nothing was done yet; anything else, it may have been done.
 	Send func(context.Context) (T, error)
 	// Probe finds what an earlier Send did, by a reference that we wrote into it. Nil means that it cannot be found:
 	// then a lost answer waits for a person, unless Repeatable.
@@ -137,7 +137,7 @@ func send[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error
 // nothingDone tells the errors of Send that rule out a change at the vendor.
 func nothingDone(err error) bool {
 	switch c := fault.From(err).Class; c {
-	case fault.Refused, fault.Invalid, fault.NotYet:
+	case fault.Refused, fault.Invalid, fault.NotYet, fault.Busy: // Busy: no place within the vendor's limits
 		return true
 	case fault.Transient:
 		return fault.Is(err, fault.Transient) // said so: it never left; an error without a class says nothing

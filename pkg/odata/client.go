@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,6 +34,8 @@ type Options struct {
 	// SessionIdle is how long a session may rest before a new one is begun. Default 30 min; what SAP does is not
 	// documented (odata-v2.md §12).
 	SessionIdle time.Duration
+	// BatchLimit is the most operations of one $batch. Default 100, as in field practice (odata-v2.md §8).
+	BatchLimit int
 }
 
 // Client calls one service. It is safe for concurrent use; all its calls share one session.
@@ -41,6 +44,8 @@ type Client struct {
 	root    string
 	header  http.Header
 	session *session
+
+	batchLimit int
 }
 
 // New makes a client; it sends nothing.
@@ -52,13 +57,15 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("odata: the service root must be a path such as /sap/opu/odata/sap/API_MKT_INTERACTION_SRV")
 	case o.SessionIdle < 0:
 		return nil, errors.New("odata: the idle time of a session is negative")
+	case o.BatchLimit < 0:
+		return nil, errors.New("odata: the limit of operations in a batch is negative")
 	}
 	header := http.Header{}
 	if o.Username != "" {
 		r := http.Request{Header: header}
 		r.SetBasicAuth(o.Username, o.Password)
 	}
-	c := &Client{out: o.Outbound, root: strings.TrimRight(o.ServiceRoot, "/"), header: header}
+	c := &Client{out: o.Outbound, root: strings.TrimRight(o.ServiceRoot, "/"), header: header, batchLimit: cmp.Or(o.BatchLimit, defaultBatchLimit)}
 	c.session = newSession(cmp.Or(o.SessionIdle, defaultSessionIdle), !o.NoCSRF, c.fetchToken)
 	return c, nil
 }
@@ -85,28 +92,37 @@ func (c *Client) get(ctx context.Context, call outbound.Call, into any) error {
 // A refused CSRF token is no such case: it is renewed once and the request repeated once, within this call.
 // A record locked by somebody is [fault.Transient], whatever status SAP gives it.
 func (c *Client) Create(ctx context.Context, operation, set string, body, into any, personal ...string) error {
+	return c.write(ctx, operation, http.MethodPost, set, body, into, personal)
+}
+
+// Put writes body to the entity at path, which it makes where there is none (SAP's upsert, sap-marketing-cloud.md §4). A
+// repeat changes nothing more. The rest is as for [Client.Create].
+func (c *Client) Put(ctx context.Context, operation, path string, body any, personal ...string) error {
+	return c.write(ctx, operation, http.MethodPut, path, body, nil, personal)
+}
+
+func (c *Client) write(ctx context.Context, operation, method, path string, body, into any, personal []string) error {
 	encoded, err := json.Marshal(body)
 	if err != nil {
-		f := fault.New(fault.Invalid, "%s: the body cannot be written as JSON: %s", operation, outbound.Words(err.Error(), 300, personal...))
-		f.Vendor = c.out.Vendor()
-		return f
+		return c.unwritable(operation, err, personal)
 	}
-	answer, err := c.write(ctx, outbound.Call{
-		Operation: operation, Method: http.MethodPost, Path: c.root + "/" + set,
+	answer, err := c.modify(ctx, outbound.Call{
+		Operation: operation, Method: method, Path: c.root + "/" + path,
 		Body: encoded, ContentType: "application/json", Write: true, Personal: personal,
 	})
 	if err != nil {
 		return err
 	}
-	if into == nil || len(bytes.TrimSpace(answer.Body)) == 0 {
-		return nil
-	}
-	return answer.Decode(&envelope{into})
+	return decode(answer, into)
 }
 
-// write sends with a token, and once more with a new one if the first was refused. The second refusal is a plain 403,
+func (c *Client) unwritable(operation string, err error, personal []string) error {
+	return c.fault(fault.Invalid, "%s: the body cannot be written as JSON: %s", operation, outbound.Words(err.Error(), 300, personal...))
+}
+
+// modify sends with a token, and once more with a new one if the first was refused. The second refusal is a plain 403,
 // and so [fault.Unauthorized]: going on would lock the user out (odata-v2.md §2).
-func (c *Client) write(ctx context.Context, call outbound.Call) (*outbound.Answer, error) {
+func (c *Client) modify(ctx context.Context, call outbound.Call) (*outbound.Answer, error) {
 	v, err := c.session.ready(ctx)
 	if err != nil {
 		return nil, err
@@ -127,19 +143,23 @@ func (c *Client) write(ctx context.Context, call outbound.Call) (*outbound.Answe
 
 // send makes one call within the session v and takes up the cookies of its answer.
 func (c *Client) send(ctx context.Context, call outbound.Call, v visit) (*outbound.Answer, error) {
-	call.Header = c.header.Clone()
-	v.apply(call.Header, call.Write)
+	header := c.header.Clone()
+	maps.Copy(header, call.Header)
+	call.Header = header
+	v.apply(call.Header, call.Method != "") // a read names no method
 	call.JSON = true
 	call.Words = ErrorWords
 	answer, err := c.out.Do(ctx, call)
 	if answer != nil {
 		c.session.update(v.epoch, answer.Header)
 		if locked(answer) {
-			err = answer.Fault(fault.Transient, "the record is locked by another user")
+			err = answer.Fault(fault.Transient, lockedText)
 		}
 	}
 	return answer, err
 }
+
+const lockedText = "the record is locked by another user"
 
 // locked recognises a lock conflict by its text; its status is not documented (odata-v2.md §3, KBA 3577788). Only
 // refusals count: a user "locked by the administrator" is a matter of credentials.
@@ -173,9 +193,30 @@ func (c *Client) fetchToken(ctx context.Context) (http.Header, error) {
 // and ends with the first fault. After limit pages with one more to come the fault is [fault.Person]: the query is too
 // wide. Next links are followed as given (odata-v2.md §7), but always on the host of the base URL.
 func Pages[T any](ctx context.Context, c *Client, operation, path string, q url.Values, limit int) iter.Seq2[T, error] {
+	return pages[T](ctx, c, outbound.Call{Operation: operation, Path: c.root + "/" + path, Query: q}, limit)
+}
+
+// Follow reads what follows a page that a [Client.Batch] brought, by its next link, like [Pages]. An empty link is the
+// end.
+func Follow[T any](ctx context.Context, c *Client, operation, next string, limit int) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		if next == "" {
+			return
+		}
+		address, err := c.next(operation, next)
+		if err != nil {
+			var zero T
+			yield(zero, err)
+			return
+		}
+		pages[T](ctx, c, outbound.Call{Operation: operation, URL: address}, limit)(yield)
+	}
+}
+
+func pages[T any](ctx context.Context, c *Client, call outbound.Call, limit int) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
-		call := outbound.Call{Operation: operation, Path: c.root + "/" + path, Query: q}
+		call, operation := call, call.Operation // of this iteration
 		for range limit {
 			var page List[T]
 			if err := c.get(ctx, call, &page); err != nil {

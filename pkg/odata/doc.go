@@ -2,6 +2,6 @@
 // Sales Cloud Version 1 (C4C).
 //
 // [Client] keeps a session, cookies and CSRF token as one value, and repeats a write only after a refused token, which
-// SAP raises before it does anything. [Decode], [List] and [Array] read the envelopes of both families, [DateTime],
+// SAP raises before it does anything. [Client.Batch] puts many requests into one call. [Decode], [List] and [Array] read the envelopes of both families, [DateTime],
 // [DateTimeOffset] and [Decimal] their values. The facts are those of odata-v2.md.
 package odata

@@ -29,8 +29,8 @@ type visit struct {
 	cookies map[string]string
 }
 
-// apply sets the cookies, and for a write the token. All cookies go back, as name and value only (odata-v2.md, rule 3).
-func (v visit) apply(h http.Header, write bool) {
+// apply sets the cookies, and for a request that may modify the token. All cookies go back, as name and value only (odata-v2.md, rule 3).
+func (v visit) apply(h http.Header, modifies bool) {
 	var pairs []string
 	for _, name := range slices.Sorted(maps.Keys(v.cookies)) {
 		pairs = append(pairs, name+"="+v.cookies[name])
@@ -38,7 +38,7 @@ func (v visit) apply(h http.Header, write bool) {
 	if len(pairs) > 0 {
 		h.Set("Cookie", strings.Join(pairs, "; "))
 	}
-	if write && v.token != "" {
+	if modifies && v.token != "" {
 		h.Set(tokenHeader, v.token)
 	}
 }

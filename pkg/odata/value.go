@@ -64,6 +64,9 @@ func (d DateTime) MarshalJSON() ([]byte, error) { return marshalTime(d.Time, iso
 // Literal gives the value for a filter: datetime'2026-07-24T09:30:00'.
 func (d DateTime) Literal() string { return "datetime'" + d.UTC().Format(isoLocal) + "'" }
 
+// Ticks gives a time in the other form that SAP reads, /Date(ms)/, for a tenant that takes no ISO 8601 (odata-v2.md §5, §12).
+func Ticks(t time.Time) string { return "/Date(" + strconv.FormatInt(t.UnixMilli(), 10) + ")/" }
+
 func marshalTime(t time.Time, layout string) ([]byte, error) {
 	if t.IsZero() {
 		return []byte("null"), nil

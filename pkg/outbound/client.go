@@ -26,21 +26,23 @@ const (
 	defaultBodyLimit = 8 << 20
 )
 
-// Options says which vendor a [Client] talks to, and within which limits. Limits hold for this client: a fleet that
-// shares a vendor's quota divides it among its replicas.
+// Options says which vendor a [Client] talks to, and within which limits. Parallel and PerMinute hold for this client,
+// those of Limiter for the whole fleet.
 type Options struct {
 	// Vendor names the vendor in faults and metrics: qualtrics, sap-marketing, sap-sales-cloud, awardco. Required.
 	Vendor string
 	// BaseURL is what the path of each call is appended to: http or https, without user, query and fragment. Required.
 	BaseURL string
-	// Timeout limits one call from connecting to the last byte of the answer. Default 15 s. Waiting for a free place
-	// is not part of it; that ends with the caller's context.
+	// Timeout limits one call from connecting to the last byte of the answer. Default 15 s. Waiting for a free place or a
+	// turn is not part of it; that ends with the caller's context.
 	Timeout time.Duration
 	// Parallel is how many calls run at once. Default 4.
 	Parallel int
 	// PerMinute is how many calls start in a minute, evenly spread, so that no window of a minute sees more than one
 	// above it. 0 means no limit.
 	PerMinute int
+	// Limiter keeps the whole fleet within the vendor's limits. Nil means that only the limits of this client hold.
+	Limiter Limiter
 	// BodyLimit is the longest answer accepted, in bytes. Default 8 MiB.
 	BodyLimit int64
 	// Transport sends the requests. Default: a copy of [http.DefaultTransport] that keeps Parallel connections open.
@@ -106,6 +108,7 @@ type Client struct {
 	transport http.RoundTripper
 	places    chan struct{}
 	pace      *rate.Limiter
+	limiter   Limiter
 	metrics   *metrics
 	log       *slog.Logger
 }
@@ -135,6 +138,7 @@ func New(o Options) (*Client, error) {
 		transport: o.Transport,
 		places:    make(chan struct{}, parallel),
 		pace:      rate.NewLimiter(rate.Inf, 1),
+		limiter:   o.Limiter,
 		metrics:   m,
 		log:       cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 	}
@@ -178,7 +182,8 @@ func (c *Client) BaseURL() *url.URL {
 	return &u
 }
 
-// Do sends one call and waits for its answer, first for a free place. It sends once.
+// Do sends one call and waits for its answer, first for a free place and for its turn. It sends once. Where there is a
+// Limiter, it keeps the fleet from an operation that was refused for quota (429), or put off (503 with Retry-After).
 //
 // Every error is a [fault.Fault]; [Classify] has the table of answers, and without an answer it is:
 //
@@ -187,13 +192,15 @@ func (c *Client) BaseURL() *url.URL {
 //	a read ran into the time limit                 Down
 //	a read was reset or cut off                    Transient
 //	the caller's context ended, nothing was lost   Transient, with the context's error
+//	the fleet's limits left no turn for it soon    Busy, nothing was sent
 //
 // Where the vendor answered, the answer comes with the fault, and the fault's cause is a [StatusError].
 func (c *Client) Do(ctx context.Context, call Call) (*Answer, error) {
-	if err := c.admit(ctx, call); err != nil {
+	release, err := c.admit(ctx, call)
+	if err != nil {
 		return nil, err
 	}
-	defer func() { <-c.places }()
+	defer release()
 
 	start := time.Now()
 	answer, err := c.exchange(ctx, call)
@@ -202,6 +209,7 @@ func (c *Client) Do(ctx context.Context, call Call) (*Answer, error) {
 	status := 0
 	if answer != nil {
 		status = answer.Status
+		c.heed(ctx, call, answer)
 	}
 	c.log.DebugContext(ctx, "vendor call", "vendor", c.vendor, "operation", call.Operation,
 		"status", status, "outcome", outcome, "took", took)
@@ -209,21 +217,46 @@ func (c *Client) Do(ctx context.Context, call Call) (*Answer, error) {
 }
 
 // admit takes a place and waits for the pace, in this order: the pace then holds for calls that really start.
-func (c *Client) admit(ctx context.Context, call Call) error {
+func (c *Client) admit(ctx context.Context, call Call) (release func(), err error) {
 	select {
 	case c.places <- struct{}{}:
 	case <-ctx.Done():
-		return c.fault(fault.Transient, call, "not sent, the work was ended: %w", ctx.Err())
+		return nil, c.fault(fault.Transient, call, "not sent, the work was ended: %w", ctx.Err())
 	}
-	if err := ctx.Err(); err != nil {
+	fleet, err := c.paced(ctx, call)
+	if err != nil {
 		<-c.places
-		return c.fault(fault.Transient, call, "not sent, the work was ended: %w", err)
+		return nil, err
+	}
+	return func() { fleet(); <-c.places }, nil
+}
+
+// paced waits for the pace of this client, then for that of the fleet.
+func (c *Client) paced(ctx context.Context, call Call) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, c.fault(fault.Transient, call, "not sent, the work was ended: %w", err)
 	}
 	if err := c.pace.Wait(ctx); err != nil {
-		<-c.places
-		return c.fault(fault.Transient, call, "not sent, the limit of calls a minute left no time: %w", err)
+		return nil, c.fault(fault.Transient, call, "not sent, the limit of calls a minute left no time: %w", err)
 	}
-	return nil
+	if c.limiter == nil {
+		return func() {}, nil
+	}
+	return c.limiter.Admit(ctx, call.Operation)
+}
+
+// heed tells the fleet of a refusal for quota (429), or of a time to come back (503).
+func (c *Client) heed(ctx context.Context, call Call, a *Answer) {
+	if c.limiter == nil {
+		return
+	}
+	after := retryAfter(a.Header, time.Now())
+	switch {
+	case a.Status == http.StatusTooManyRequests:
+		c.limiter.Refused(ctx, call.Operation, after)
+	case a.Status == http.StatusServiceUnavailable && after > 0:
+		c.limiter.Away(ctx, call.Operation, after)
+	}
 }
 
 func (c *Client) exchange(ctx context.Context, call Call) (*Answer, error) {

@@ -30,6 +30,8 @@ import (
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/pkg/logging"
+	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/quota"
 	"github.com/closeloop/closeloop/pkg/settings"
 )
 
@@ -119,6 +121,15 @@ func (h *Host) Ledger() *effect.Ledger {
 	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Effects}
 	h.Door.AddCheck(h.Name+" ledger", nil, bucket.ready)
 	return effect.New(bucket)
+}
+
+// Limiter keeps calls of the vendor within limits that hold for the whole fleet: all replicas of all services that name
+// the same vendor share them. The bucket may not exist yet: it is bound at its first use, and the service is not ready
+// before.
+func (h *Host) Limiter(vendor string, l quota.Limits) outbound.Limiter {
+	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Limits}
+	h.Door.AddCheck(h.Name+" limits", nil, bucket.ready)
+	return quota.New(bucket, vendor, l, quota.WithLog(h.Log))
 }
 
 // Outcomes listens for what the service's topology declares as answers to callers who wait.

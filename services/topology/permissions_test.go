@@ -20,6 +20,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/quota"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 	"github.com/closeloop/closeloop/services/topology/permissions"
 )
@@ -76,6 +77,8 @@ var says = map[string]string{
 	subjects.InteractionWritten:     `{"kind":"SURVEY_RESPONSE","responseId":"%s"}`,
 	subjects.TaskCreated:            `{"responseId":"%s"}`,
 	subjects.RecognitionSubmitted:   `{"responseId":"%s","state":"SUBMITTED"}`,
+	subjects.RecognitionApproved:    `{"responseId":"%s"}`,
+	subjects.RecognitionDeclined:    `{"responseId":"%s"}`,
 	subjects.OrderCompleted:         `{"serviceOrder":"%s","changedAt":"2026-07-24T09:30:00Z"}`,
 }
 
@@ -133,6 +136,9 @@ func works(t *testing.T, g guarded, s topology.Service) {
 	for _, scope := range s.EffectScopes {
 		keepsLedger(t, b, scope)
 	}
+	for _, vendor := range s.Vendors {
+		keepsLimits(t, b, vendor)
+	}
 	if len(s.Takes) > 0 {
 		handles(t, g, s, b)
 	}
@@ -156,6 +162,30 @@ func keepsLedger(t *testing.T, b *bus.Bus, scope string) {
 		if err != nil {
 			t.Errorf("ledger %s: %v", scope, err)
 		}
+	}
+}
+
+// keepsLimits admits a call, waits for the next, and closes the limit for others.
+func keepsLimits(t *testing.T, b *bus.Bus, vendor string) {
+	t.Helper()
+	bucket, err := b.JetStream().KeyValue(t.Context(), topology.Limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operation := b.Service() // others call the same vendor
+	limits := quota.Limits{Operations: map[string]int{operation: 6000}, Parallel: 1}
+	limiter := quota.New(bucket, vendor, limits)
+	for range 2 {
+		release, err := limiter.Admit(t.Context(), operation)
+		if err != nil {
+			t.Errorf("limits of %s: %v", vendor, err)
+			return
+		}
+		release()
+	}
+	limiter.Refused(t.Context(), operation, time.Hour)
+	if _, err := quota.New(bucket, vendor, limits).Admit(t.Context(), operation); !fault.Is(err, fault.Busy) {
+		t.Errorf("limits of %s: another limiter does not know of the refusal: %v", vendor, err)
 	}
 }
 
@@ -282,7 +312,7 @@ func beyond(all topology.Topology, s topology.Service) []string {
 		"$JS.API.STREAM.PURGE.EVENTS", "$JS.API.STREAM.MSG.DELETE.EVENTS", "$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.DIRECT.GET.EVENTS",
 		"$JS.API.CONSUMER.CREATE.EVENTS", "$JS.API.CONSUMER.CREATE.EVENTS." + s.Name, "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS." + s.Name,
 		"$JS.API.CONSUMER.DELETE.EVENTS." + s.Name, "$JS.API.STREAM.LIST", "$JS.API.STREAM.PURGE.KV_EFFECTS",
-		"retry.due." + s.Name, "$KV.EFFECTS.anybody.x", "anything", "_INBOX_operator.x",
+		"retry.due." + s.Name, "$KV.EFFECTS.anybody.x", "$KV.LIMITS.anybody.x", "$JS.API.STREAM.PURGE.KV_LIMITS", "anything", "_INBOX_operator.x",
 	}
 	for _, other := range all.Services {
 		if other.Name == s.Name {
@@ -296,6 +326,11 @@ func beyond(all topology.Topology, s topology.Service) []string {
 		for _, scope := range other.EffectScopes {
 			if !slices.Contains(s.EffectScopes, scope) {
 				no = append(no, "$KV.EFFECTS."+scope+".x", "$JS.API.DIRECT.GET.KV_EFFECTS.$KV.EFFECTS."+scope+".x")
+			}
+		}
+		for _, vendor := range other.Vendors {
+			if !slices.Contains(s.Vendors, vendor) {
+				no = append(no, "$KV.LIMITS."+vendor+".x", "$JS.API.DIRECT.GET.KV_LIMITS.$KV.LIMITS."+vendor+".x")
 			}
 		}
 		no = append(no, "$JS.API.CONSUMER.MSG.NEXT.EVENTS."+other.Name, "$JS.API.CONSUMER.PAUSE.EVENTS."+other.Name,

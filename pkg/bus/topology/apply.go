@@ -31,12 +31,14 @@ func (t Topology) Apply(ctx context.Context, js jetstream.JetStream, log *slog.L
 			return fmt.Errorf("consumer %s of %s: %w", consumer.Config.Durable, consumer.Stream, err)
 		}
 	}
-	err := untilLeader(ctx, log, "bucket "+t.Bucket.Bucket, func(ctx context.Context) error {
-		_, err := js.CreateOrUpdateKeyValue(ctx, t.Bucket)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("bucket %s: %w", t.Bucket.Bucket, err)
+	for _, bucket := range t.Buckets {
+		err := untilLeader(ctx, log, "bucket "+bucket.Bucket, func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateKeyValue(ctx, bucket)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("bucket %s: %w", bucket.Bucket, err)
+		}
 	}
 	return nil
 }

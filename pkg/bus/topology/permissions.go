@@ -12,7 +12,7 @@ type Permissions struct {
 func InboxPrefix(service string) string { return "_INBOX_" + service }
 
 // Permissions gives exactly what the service needs: to bind, pull, acknowledge, pause, hold, dead-letter and publish
-// its outputs by name, and its part of the ledger. No service may create, change or delete anything in JetStream.
+// its outputs by name, and its part of the ledger and of the limits. No service may create, change or delete anything in JetStream.
 func (s Service) Permissions() Permissions {
 	var p Permissions
 	if len(s.Takes) > 0 {
@@ -36,6 +36,13 @@ func (s Service) Permissions() Permissions {
 	for _, scope := range s.EffectScopes {
 		keys := "$KV." + Effects + "." + scope + ".>"
 		p.Publish = append(p.Publish, keys, "$JS.API.DIRECT.GET.KV_"+Effects+"."+keys)
+	}
+	if len(s.Vendors) > 0 {
+		p.Publish = append(p.Publish, "$JS.API.STREAM.INFO.KV_"+Limits)
+	}
+	for _, vendor := range s.Vendors {
+		keys := "$KV." + Limits + "." + vendor + ".>"
+		p.Publish = append(p.Publish, keys, "$JS.API.DIRECT.GET.KV_"+Limits+"."+keys)
 	}
 	p.Subscribe = append(p.Subscribe, InboxPrefix(s.Name)+".>")
 	p.Subscribe = append(p.Subscribe, s.Awaits...)

@@ -1,5 +1,5 @@
-// Package topology declares everything that closeloop keeps in JetStream: streams, durable consumers, the ledger's
-// bucket, and what each service may touch. It is data; `standalone` and the `topology` job apply it, and the broker's
+// Package topology declares everything that closeloop keeps in JetStream: streams, durable consumers, buckets,
+// and what each service may touch. It is data; `standalone` and the `topology` job apply it, and the broker's
 // permissions and the AsyncAPI document are made from it. A service only binds to what is here, it never declares.
 package topology
 
@@ -13,13 +13,14 @@ import (
 	"github.com/closeloop/closeloop/proto-events/subjects"
 )
 
-// Names of streams and the bucket.
+// Names of streams and buckets.
 const (
 	Events      = "EVENTS"
 	Retries     = "RETRIES"
 	Advisories  = "ADVISORIES"
 	DeadLetters = "DEADLETTERS"
 	Effects     = "EFFECTS"
+	Limits      = "LIMITS"
 )
 
 // Names of the services, which are also the names of their durable consumers.
@@ -50,13 +51,15 @@ type Service struct {
 	Publishes []string
 	// EffectScopes are the first tokens of the ledger keys that it reads and writes.
 	EffectScopes []string
+	// Vendors are those that it calls within limits that hold for the whole fleet: the first tokens of keys in LIMITS.
+	Vendors []string
 	// Awaits are the subjects whose events answer a caller who waits at its door (Prefer: wait).
 	Awaits []string
 }
 
 // Settings is what an installation may choose. The zero value is one node with the documented defaults.
 type Settings struct {
-	// Replicas of every stream and the bucket: 1, 3 or 5. Default 1.
+	// Replicas of every stream and bucket: 1, 3 or 5. Default 1.
 	Replicas int `envconfig:"TOPOLOGY_REPLICAS" default:"1" desc:"replicas of every stream: 1, 3 or 5"`
 	// EventsMaxBytes bounds EVENTS; when it is full, doors answer 503 and nothing is dropped. Default 1 GiB.
 	EventsMaxBytes int64 `envconfig:"TOPOLOGY_EVENTS_MAX_BYTES" default:"1073741824" desc:"size of EVENTS in bytes; when it is full, doors answer 503"`
@@ -117,7 +120,8 @@ type Topology struct {
 	Services  []Service
 	Streams   []jetstream.StreamConfig
 	Consumers []Consumer
-	Bucket    jetstream.KeyValueConfig
+	// Buckets are the ledger and the limits.
+	Buckets []jetstream.KeyValueConfig
 }
 
 // Consumer is a durable and the stream that it belongs to.
@@ -132,9 +136,9 @@ func Of(s Settings) Topology {
 	t := Topology{
 		Services: services(s),
 		Streams:  streams(s),
-		Bucket: jetstream.KeyValueConfig{
-			Bucket: Effects, Description: "the effect ledger: what was done in vendors' systems",
-			History: 1, Replicas: s.Replicas, Storage: jetstream.FileStorage,
+		Buckets: []jetstream.KeyValueConfig{
+			bucket(s, Effects, "the effect ledger: what was done in vendors' systems"),
+			bucket(s, Limits, "the fleet's place in each vendor's limits"),
 		},
 	}
 	for _, service := range t.Services {
@@ -146,6 +150,13 @@ func Of(s Settings) Topology {
 			Consumer{Retries, durable(s, service.Name, DueSubject(service.Name))})
 	}
 	return t
+}
+
+// bucket is on disk: neither what was done nor how long a vendor wants to be left alone may be forgotten in a restart.
+func bucket(s Settings, name, description string) jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket: name, Description: description, History: 1, Replicas: s.Replicas, Storage: jetstream.FileStorage,
+	}
 }
 
 // Service gives what is declared for one service.
@@ -172,6 +183,7 @@ func services(s Settings) []Service {
 			Takes:        []string{subjects.SurveyLinkRequested},
 			Publishes:    []string{subjects.SurveyLinkRequested, subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed},
 			EffectScopes: []string{"qualtrics"},
+			Vendors:      []string{"qualtrics"},
 			Awaits:       []string{subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed},
 		},
 		{
@@ -179,26 +191,32 @@ func services(s Settings) []Service {
 			Takes:        []string{subjects.SurveyLinkCreated, subjects.SurveyResponseReceived},
 			Publishes:    []string{subjects.SurveyLinkCreated, subjects.SurveyResponseReceived, subjects.InteractionWritten},
 			EffectScopes: []string{"sap"},
+			Vendors:      []string{"sap-marketing"},
 			Awaits:       []string{subjects.InteractionWritten},
 		},
 		{
 			Name:         FeedbackRouter,
 			Takes:        []string{subjects.SurveyResponseNotified, subjects.SurveyResponseReceived},
-			Publishes:    []string{subjects.SurveyResponseReceived, subjects.FeedbackPrefix + "*", subjects.RecognitionRequested},
+			Publishes:    []string{subjects.SurveyResponseNotified, subjects.SurveyResponseReceived, subjects.FeedbackPrefix + "*", subjects.RecognitionRequested},
 			EffectScopes: []string{"survey", "feedback"},
+			Vendors:      []string{"qualtrics"},
 		},
 		{
 			Name:         C4CTasker,
 			Takes:        s.TaskSubjects,
 			Publishes:    []string{subjects.FeedbackDeliveryLate, subjects.TaskCreated},
 			EffectScopes: []string{"c4c"},
+			Vendors:      []string{"sap-sales-cloud"},
 			Awaits:       []string{subjects.TaskCreated},
 		},
 		{
-			Name:         AwardcoRecognizer,
-			Takes:        []string{subjects.RecognitionRequested},
-			Publishes:    []string{subjects.RecognitionRequested, subjects.RecognitionSubmitted},
+			Name:  AwardcoRecognizer,
+			Takes: []string{subjects.RecognitionRequested},
+			Publishes: []string{
+				subjects.RecognitionRequested, subjects.RecognitionSubmitted, subjects.RecognitionApproved, subjects.RecognitionDeclined,
+			},
 			EffectScopes: []string{"awardco"},
+			Vendors:      []string{"awardco"},
 			Awaits:       []string{subjects.RecognitionSubmitted},
 		},
 	}
@@ -245,7 +263,7 @@ func durable(s Settings, name string, filters ...string) jetstream.ConsumerConfi
 		// Without end: attempts are counted by pkg/bus, which takes an event out of circulation in view of a person. A
 		// limit here would end one silently, say while RETRIES cannot be written.
 		MaxDeliver:    -1,
-		MaxAckPending: 1000,
+		MaxAckPending: 50_000,
 		Replicas:      s.Replicas,
 	}
 }

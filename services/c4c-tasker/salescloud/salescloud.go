@@ -5,126 +5,256 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
+	"github.com/closeloop/closeloop/services/c4c-tasker/sales"
 )
 
 // ServiceRoot is the path of the standard service (sap-sales-cloud.md §1).
 const ServiceRoot = "/sap/c4c/odata/v1/c4codataapi"
 
+// Vendor is the name in faults and metrics.
+const Vendor = "sap-sales-cloud"
+
+// Reference says where a task carries our reference (sap-sales-cloud.md §3).
+type Reference string
+
+// The places of the reference. A tenant's own field goes before both: see [Options.ReferenceField].
 const (
-	// textType is the note that people see first in a task (sap-sales-cloud.md §2, known values).
-	textType = "10002"
-	// zone of all times that we send; every tenant has it.
-	zone = "UTC"
-	// maxSubject is the length of Subject in characters (sap-sales-cloud.md §2).
-	maxSubject = 765
+	InSubject Reference = "subject"
+	InText    Reference = "text"
 )
 
-// Task is what is to be made. Empty fields are left out of the call, since the vendor takes an empty id for a wrong
-// one.
-type Task struct {
-	// Reference is ours, written into Subject so that a lost answer can be looked up: the response id.
-	Reference string
-	Subject   string
-	Text      string
-	// Language of Text, two letters.
-	Language string
-	// AccountID, ContactID are numbers of existing business partners; ProcessorID and OwnerID of employees.
-	AccountID, ContactID, ProcessorID, OwnerID string
-	// Priority is one character of the tenant's code list.
-	Priority string
-	Due      time.Time
-}
+// Lookup says when parties are looked up.
+type Lookup string
 
-// Created is a task that exists.
-type Created struct {
-	// ObjectID is the key, ID the number that people see.
-	ObjectID string `json:"ObjectID"`
-	ID       string `json:"ID"`
+// The times of a look-up.
+const (
+	// LookupNever leaves it at the vendor's words.
+	LookupNever Lookup = "never"
+	// LookupRefused looks up whom a refusal does not name. It costs calls for refused tasks only.
+	LookupRefused Lookup = "refused"
+	// LookupBefore looks everybody up before each task as well: up to five calls more.
+	LookupBefore Lookup = "before"
+)
+
+// Lists says what is checked against the tenant's code lists.
+type Lists string
+
+// The ways to check code lists.
+const (
+	// ListsStrict takes a list that the tenant does not have for an alarm.
+	ListsStrict Lists = "strict"
+	// ListsLenient does without a list that the tenant does not have.
+	ListsLenient Lists = "lenient"
+	// ListsOff reads none.
+	ListsOff Lists = "off"
+)
+
+// Options are what a tenant decides (sap-sales-cloud.md §10). All but DocumentType, ReferenceField and the switches are
+// required.
+type Options struct {
+	// Priority, Status, TextType, Language and Zone are codes of the tenant's lists; Priority is for tasks that name none.
+	Priority, Status, TextType, Language, Zone string
+	// DocumentType is sent where there is one.
+	DocumentType string
+	// SeparateTexts leaves the text out of the create call: see [Client.AddText].
+	SeparateTexts bool
+	// TicksDates sends /Date(ms)/ in place of ISO 8601.
+	TicksDates bool
+	Reference  Reference
+	// ReferenceField is a field of the tenant that holds the reference and can be filtered by. It takes the place of
+	// Reference.
+	ReferenceField string
+	Lists          Lists
+	Lookup         Lookup
+	// BaseURL is scheme and host, for addresses.
+	BaseURL string
 }
 
 // Client makes and finds tasks.
 type Client struct {
-	odata *odata.Client
+	odata   *odata.Client
+	options Options
+	codes   *codes
 }
+
+var _ sales.Cloud = (*Client)(nil)
 
 // New makes a client on a session for [ServiceRoot].
-func New(session *odata.Client) *Client { return &Client{odata: session} }
-
-// body is the published example of a task (sap-sales-cloud.md, "What to build on").
-type body struct {
-	Subject                        string     `json:"Subject"`
-	Status                         string     `json:"Status"`
-	PriorityCode                   string     `json:"PriorityCode,omitempty"`
-	MainAccountPartyID             string     `json:"MainAccountPartyID,omitempty"`
-	MainContactPartyID             string     `json:"MainContactPartyID,omitempty"`
-	ProcessorPartyID               string     `json:"ProcessorPartyID,omitempty"`
-	MainEmployeeResponsiblePartyID string     `json:"MainEmployeeResponsiblePartyID,omitempty"`
-	DueDateTime                    string     `json:"DueDateTime,omitempty"`
-	DueDatetimeZoneCode            string     `json:"DueDatetimeZoneCode,omitempty"`
-	TasksTextCollection            []textBody `json:"TasksTextCollection,omitempty"`
+func New(session *odata.Client, o Options) *Client {
+	return &Client{odata: session, options: o, codes: newCodes(session, o.Lists)}
 }
 
-type textBody struct {
-	TypeCode     string `json:"TypeCode"`
-	LanguageCode string `json:"LanguageCode"`
-	Text         string `json:"Text"`
+// Vet refuses what is too long, and an asterisk in what we filter by: it is a wildcard and cannot be escaped
+// (odata-v2.md §7).
+func (c *Client) Vet(t sales.Task) error {
+	if strings.Contains(t.Reference, "*") {
+		return fault.At("responseId", "holds an asterisk, which SAP Sales Cloud takes for a wildcard: the task could not be found again")
+	}
+	for _, p := range t.Parties() {
+		if strings.Contains(p.ID, "*") {
+			return fault.At(p.Field, "holds an asterisk, which SAP Sales Cloud takes for a wildcard")
+		}
+	}
+	return c.vetLengths(t)
 }
 
-// Create makes the task: POST TasksCollection with its text as a child. Not safe to repeat blindly: the vendor has no
-// key of ours (sap-sales-cloud.md §3), so a lost answer is settled by [Client.Find].
-func (c *Client) Create(ctx context.Context, t Task) (Created, error) {
-	b := body{
-		Subject: subject(t), Status: "1", PriorityCode: t.Priority,
-		MainAccountPartyID: t.AccountID, MainContactPartyID: t.ContactID,
-		ProcessorPartyID: t.ProcessorID, MainEmployeeResponsiblePartyID: t.OwnerID,
+// Check holds the priority against the tenant's list, and looks the parties up where the settings say so.
+func (c *Client) Check(ctx context.Context, t sales.Task) error {
+	if err := c.Settings(ctx); err != nil {
+		return err
 	}
-	if !t.Due.IsZero() {
-		b.DueDateTime, b.DueDatetimeZoneCode = t.Due.UTC().Format("2006-01-02T15:04:05Z"), zone
+	if err := c.checkPriority(ctx, t.Priority); err != nil {
+		return err
 	}
-	if t.Text != "" {
-		b.TasksTextCollection = []textBody{{TypeCode: textType, LanguageCode: t.Language, Text: t.Text}}
+	if c.options.Lookup != LookupBefore {
+		return nil
 	}
-	var created Created
-	if err := c.odata.Create(ctx, "create task", "TasksCollection", b, &created, t.Subject, t.Text); err != nil {
-		return Created{}, err
+	return c.lookUp(ctx, t)
+}
+
+// Create makes the task: POST TasksCollection, with its text as a child unless texts go separately. Not safe to repeat
+// blindly: the vendor has no key of ours (sap-sales-cloud.md §3), so a lost answer is settled by [Client.Find].
+func (c *Client) Create(ctx context.Context, t sales.Task) (sales.Created, error) {
+	body := c.body(t, fields)
+	if c.options.ReferenceField != "" {
+		body[c.options.ReferenceField] = t.Reference
+	}
+	if !c.options.SeparateTexts && c.text(t) != "" {
+		body["TasksTextCollection"] = []any{c.body(t, textFields)}
+	}
+	var created sales.Created
+	if err := c.create(ctx, "create task", "TasksCollection", body, &created, t); err != nil {
+		return sales.Created{}, c.explain(ctx, err, t)
 	}
 	if created.ObjectID == "" {
-		return Created{}, fault.New(fault.Unknown, "the answer to the new task holds no ObjectID")
+		return sales.Created{}, fault.New(fault.Unknown, "the answer to the new task holds no ObjectID")
 	}
 	return created, nil
 }
 
-// Find looks for the task that carries the reference. It is found by what Subject ends with; an exact comparison would
-// depend on the text of whoever made it first.
-func (c *Client) Find(ctx context.Context, reference string) (Created, bool, error) {
-	literal, err := odata.QuoteExact(marker(reference))
-	if err != nil {
-		return Created{}, false, err
+func (c *Client) create(ctx context.Context, operation, set string, body map[string]any, into any, t sales.Task) error {
+	return sales.Locked(c.odata.Create(ctx, operation, set, body, into, t.Subject, t.Text))
+}
+
+// CanFind is always so.
+func (c *Client) CanFind() bool { return true }
+
+// Find looks for the task that carries the reference, which never holds a wildcard. Subject and text are searched by
+// what they end with; an exact comparison would depend on the text of whoever made it first.
+func (c *Client) Find(ctx context.Context, t sales.Task) (sales.Created, bool, error) {
+	if c.options.ReferenceField == "" && c.options.Reference == InText {
+		return c.findByText(ctx, t)
 	}
-	q := url.Values{
-		"$filter": {fmt.Sprintf("endswith(Subject,%s)", literal)},
-		"$select": {"ObjectID,ID"},
-		"$top":    {"1"},
+	if field := c.options.ReferenceField; field != "" {
+		return c.first(ctx, "%s eq %s", field, t.Reference)
 	}
-	var found odata.Array[Created]
-	if err := c.odata.Get(ctx, "find task", "TasksCollection", q, &found); err != nil {
-		return Created{}, false, err
+	return c.first(ctx, "endswith(%s,%s)", "Subject", sales.Marker(t.Reference))
+}
+
+// findByText reads the text that ends with the marker, then the task above it: its number is wanted.
+func (c *Client) findByText(ctx context.Context, t sales.Task) (sales.Created, bool, error) {
+	found, err := query[struct{ ParentObjectID string }](ctx, c, "find text", textSet, "endswith(%s,%s)", "Text", sales.Marker(t.Reference), "ParentObjectID")
+	if err != nil || len(found) == 0 {
+		return sales.Created{}, false, err
 	}
-	if len(found) == 0 {
-		return Created{}, false, nil
+	return c.first(ctx, "%s eq %s", "ObjectID", found[0].ParentObjectID)
+}
+
+func (c *Client) first(ctx context.Context, filter, field, value string) (sales.Created, bool, error) {
+	found, err := query[sales.Created](ctx, c, "find task", "TasksCollection", filter, field, value, "ObjectID,ID")
+	if err != nil || len(found) == 0 {
+		return sales.Created{}, false, err
 	}
 	return found[0], true, nil
 }
 
-// subject ends with the marker whatever its length, since that is what the task is found by.
-func subject(t Task) string {
-	end := " " + marker(t.Reference)
-	text := []rune(t.Subject)
-	return string(text[:min(len(text), maxSubject-len([]rune(end)))]) + end
+// query reads the first entity whose field has the value, quoted, as the filter puts it.
+func query[T any](ctx context.Context, c *Client, operation, set, filter, field, value, selects string) (odata.Array[T], error) {
+	literal, err := odata.QuoteExact(value)
+	if err != nil {
+		return nil, err
+	}
+	var found odata.Array[T]
+	err = c.odata.Get(ctx, operation, set, url.Values{
+		"$filter": {fmt.Sprintf(filter, field, literal)}, "$select": {selects}, "$top": {"1"},
+	}, &found)
+	return found, err
 }
 
-func marker(reference string) string { return "[" + reference + "]" }
+const textSet = "TasksTextCollectionCollection"
+
+// AddText adds the text to a task that exists: POST TasksTextCollectionCollection (sap-sales-cloud.md §2).
+func (c *Client) AddText(ctx context.Context, to sales.Created, t sales.Task) (sales.Text, error) {
+	body := c.body(t, textFields)
+	body[parentField] = to.ObjectID
+	var created struct{ ObjectID string }
+	err := c.create(ctx, "add text", textSet, body, &created, t)
+	return sales.Text{ID: created.ObjectID}, err
+}
+
+// FindText reads the texts of the task: they are not in the answer to its creation (sap-sales-cloud.md, rule 3).
+func (c *Client) FindText(ctx context.Context, to sales.Created, t sales.Task) (sales.Text, bool, error) {
+	parent, err := odata.QuoteExact(to.ObjectID)
+	if err != nil {
+		return sales.Text{}, false, err
+	}
+	q := url.Values{"$filter": {parentField + " eq " + parent}, "$select": {"ObjectID,Text"}}
+	for text, err := range odata.Pages[struct{ ObjectID, Text string }](ctx, c.odata, "find text", textSet, q, 10) {
+		if err != nil {
+			return sales.Text{}, false, err
+		}
+		if sales.SameText(text.Text, c.text(t)) {
+			return sales.Text{ID: text.ObjectID}, true, nil
+		}
+	}
+	return sales.Text{}, false, nil
+}
+
+// Address is the task in the API.
+func (c *Client) Address(created sales.Created) string {
+	return strings.TrimSuffix(c.options.BaseURL, "/") + ServiceRoot + "/TasksCollection('" + created.ObjectID + "')"
+}
+
+func (c *Client) subject(t sales.Task) string {
+	if c.options.ReferenceField != "" || c.options.Reference == InText {
+		return t.Subject
+	}
+	return sales.Marked(t.Subject, t.Reference, maxSubject)
+}
+
+func (c *Client) text(t sales.Task) string {
+	if c.options.ReferenceField == "" && c.options.Reference == InText {
+		return sales.Marked(t.Text, t.Reference, 0)
+	}
+	return t.Text
+}
+
+func (c *Client) priority(t sales.Task) string {
+	if t.Priority == "" {
+		return c.options.Priority
+	}
+	return t.Priority
+}
+
+// due has no milliseconds: none are worth inventing (odata-v2.md §5).
+func (c *Client) due(t sales.Task) string {
+	switch {
+	case t.Due.IsZero():
+		return ""
+	case c.options.TicksDates:
+		return odata.Ticks(t.Due.Truncate(time.Second))
+	}
+	return t.Due.UTC().Format("2006-01-02T15:04:05Z")
+}
+
+func (c *Client) zone(t sales.Task) string {
+	if t.Due.IsZero() {
+		return ""
+	}
+	return c.options.Zone
+}

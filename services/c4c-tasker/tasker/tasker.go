@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -20,39 +21,14 @@ import (
 	"github.com/closeloop/closeloop/pkg/httpdoor/accept"
 	"github.com/closeloop/closeloop/pkg/odata"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/quota"
 	"github.com/closeloop/closeloop/pkg/service"
-	"github.com/closeloop/closeloop/pkg/settings"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/c4c-tasker/sales"
 	"github.com/closeloop/closeloop/services/c4c-tasker/salescloud"
+	"github.com/closeloop/closeloop/services/c4c-tasker/salescloud2"
 )
-
-// Settings of c4c-tasker.
-type Settings struct {
-	service.Common
-	Fields      httpdoor.FieldSettings
-	BaseURL     string          `envconfig:"C4C_BASE_URL" required:"true" desc:"SAP Sales Cloud: scheme and host"`
-	Username    string          `envconfig:"C4C_USERNAME" required:"true" desc:"technical user"`
-	Password    settings.Secret `envconfig:"C4C_PASSWORD" required:"true" desc:"its password"`
-	ProcessorID string          `envconfig:"C4C_PROCESSOR_ID" desc:"employee who gets tasks that name nobody"`
-	Priority    string          `envconfig:"C4C_PRIORITY" default:"3" desc:"priority of tasks that name none: one character of the tenant's code list"`
-	Language    string          `envconfig:"C4C_LANGUAGE" default:"EN" desc:"language code of the task's text"`
-	DueAfter    time.Duration   `envconfig:"C4C_DUE_AFTER" default:"72h" desc:"due time of tasks that name none, counted from the event"`
-	TaskURL     string          `envconfig:"C4C_TASK_URL" desc:"address of a task for people, with {objectId}; default is the object in the API"`
-	CSRF        bool            `envconfig:"C4C_CSRF" default:"true" desc:"fetch a CSRF token before writing"`
-	Parallel    int             `envconfig:"C4C_PARALLEL" default:"6" desc:"parallel calls, fewer than the 10 that a tenant takes in all"`
-}
-
-// Validate reports what cannot work.
-func (s *Settings) Validate() error {
-	if len(s.Priority) != 1 {
-		return fmt.Errorf("C4C_PRIORITY must be one character")
-	}
-	if s.Parallel < 1 || s.Parallel > 9 {
-		return fmt.Errorf("C4C_PARALLEL must be 1 to 9: a tenant takes fewer than 10 calls at a time")
-	}
-	return nil
-}
 
 // Define is the service.
 func Define() service.Definition {
@@ -67,15 +43,7 @@ func Define() service.Definition {
 }
 
 func start(h *service.Host, s *Settings) error {
-	calls, err := outbound.New(outbound.Options{
-		Vendor: "sap-sales-cloud", BaseURL: s.BaseURL, Parallel: s.Parallel, Registerer: h.Metrics, Log: h.Log,
-	})
-	if err != nil {
-		return fmt.Errorf("C4C_BASE_URL: %w", err)
-	}
-	session, err := odata.New(odata.Options{
-		Outbound: calls, ServiceRoot: salescloud.ServiceRoot, Username: s.Username, Password: s.Password.Reveal(), NoCSRF: !s.CSRF,
-	})
+	cloud, err := connect(h, s)
 	if err != nil {
 		return err
 	}
@@ -83,7 +51,7 @@ func start(h *service.Host, s *Settings) error {
 	if err != nil {
 		return err
 	}
-	t := &tasker{settings: s, bus: h.Bus, ledger: h.Ledger(), sales: salescloud.New(session)}
+	t := &tasker{settings: s, bus: h.Bus, ledger: h.Ledger(), cloud: cloud, log: h.Log}
 	fields, err := s.Fields.Load()
 	if err != nil {
 		return err
@@ -94,20 +62,43 @@ func start(h *service.Host, s *Settings) error {
 		if err := httpdoor.Decode(r, m, fields["/c4c/task"]); err != nil {
 			return nil, err
 		}
-		if err := check(m); err != nil {
+		if err := t.check(m); err != nil {
 			return nil, err
 		}
 		return accepting.One(ctx, r, subjects.FeedbackDeliveryLate, m)
 	})
+	h.Go("settings", t.checkSettings)
 	h.Handle(bus.Consumer{Handle: t.handle, Parallel: s.Parallel})
 	return nil
+}
+
+// connect makes the client of the version that the settings name.
+func connect(h *service.Host, s *Settings) (sales.Cloud, error) {
+	calls, err := outbound.New(outbound.Options{
+		Vendor: salescloud.Vendor, BaseURL: s.BaseURL, Parallel: s.Parallel, Registerer: h.Metrics, Log: h.Log,
+		Limiter: h.Limiter(salescloud.Vendor, quota.Limits{Parallel: s.ParallelCalls, PerMinute: s.PerMinute}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("C4C_BASE_URL: %w", err)
+	}
+	if s.Version == 2 {
+		return salescloud2.New(calls, s.version2()), nil
+	}
+	session, err := odata.New(odata.Options{
+		Outbound: calls, ServiceRoot: salescloud.ServiceRoot, Username: s.Username, Password: s.Password.Reveal(), NoCSRF: !s.V1.CSRF,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return salescloud.New(session, s.version1()), nil
 }
 
 type tasker struct {
 	settings *Settings
 	bus      *bus.Bus
 	ledger   *effect.Ledger
-	sales    *salescloud.Client
+	cloud    sales.Cloud
+	log      *slog.Logger
 }
 
 // handle makes the task of one feedback event.
@@ -116,19 +107,18 @@ func (t *tasker) handle(ctx context.Context, e event.Event) error {
 	if !ok {
 		return fault.New(fault.Invalid, "%s does not carry feedback, so no task can be made of it: check C4C_SUBJECTS", e.Type)
 	}
-	if err := check(feedback); err != nil {
+	if err := t.check(feedback); err != nil {
 		return err
 	}
-	task := t.task(e, feedback)
+	task := t.task(key(e.Type, feedback.GetResponseId()), e.Time, feedback)
 	done, err := effect.Do(ctx, t.ledger, key(e.Type, feedback.GetResponseId()), e,
-		func(ctx context.Context, run *effect.Run) (salescloud.Created, error) {
-			return effect.Step(ctx, run, "task", effect.Write[salescloud.Created]{
-				Send:  func(ctx context.Context) (salescloud.Created, error) { return t.sales.Create(ctx, task) },
-				Probe: func(ctx context.Context) (salescloud.Created, bool, error) { return t.sales.Find(ctx, task.Reference) },
-			})
-		})
+		func(ctx context.Context, run *effect.Run) (sales.Created, error) { return t.make(ctx, run, task) })
+	if t.dropped(err) {
+		t.log.WarnContext(ctx, "no task for a guest", "loopId", e.LoopID, "eventId", e.ID, "reason", fault.From(err).Error())
+		return nil
+	}
 	if err != nil {
-		return err
+		return t.decide(err)
 	}
 	return t.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.TaskCreated, t.created(feedback, done.Result))
 }
@@ -144,35 +134,33 @@ func key(subject, responseID string) effect.Key {
 }
 
 // check refuses what the event's contract cannot rule out and SAP Sales Cloud cannot take.
-func check(f *eventsv1.FeedbackRaised) error {
-	if strings.Contains(f.GetResponseId(), "*") {
-		return fault.At("responseId", "holds an asterisk, which SAP Sales Cloud takes for a wildcard: the task could not be found again")
-	}
+func (t *tasker) check(f *eventsv1.FeedbackRaised) error {
 	if _, err := time.Parse(time.RFC3339, f.GetDueAt()); f.GetDueAt() != "" && err != nil {
 		return fault.At("dueAt", "must be a time as in 2026-07-24T09:30:00Z")
 	}
-	return nil
+	return t.cloud.Vet(t.task(effectOf(f), time.Time{}, f))
 }
 
-func (t *tasker) task(e event.Event, f *eventsv1.FeedbackRaised) salescloud.Task {
-	task := salescloud.Task{
-		Reference: key(e.Type, f.GetResponseId()).Business,
-		Subject:   f.GetSubject(), Text: f.GetText(), Language: t.settings.Language,
+// task is what is to be made, worked out from the event and the settings alone.
+func (t *tasker) task(k effect.Key, at time.Time, f *eventsv1.FeedbackRaised) sales.Task {
+	task := sales.Task{
+		Reference: k.Business,
+		Subject:   f.GetSubject(), Text: f.GetText(),
 		AccountID: f.GetAccountId(), ContactID: f.GetContactId(),
 		ProcessorID: cmp.Or(f.GetProcessorId(), t.settings.ProcessorID),
-		Priority:    cmp.Or(f.GetPriority(), t.settings.Priority),
+		Priority:    f.GetPriority(),
 	}
 	task.OwnerID = cmp.Or(f.GetOwnerId(), task.ProcessorID)
 	if due, err := time.Parse(time.RFC3339, f.GetDueAt()); err == nil {
 		task.Due = due
 	} else if t.settings.DueAfter > 0 {
-		task.Due = e.Time.Add(t.settings.DueAfter) // counted from the event, so that a retry asks for the same
+		task.Due = at.Add(t.settings.DueAfter) // counted from the event, so that a retry asks for the same
 	}
-	return task
+	return t.forGuest(task)
 }
 
-func (t *tasker) created(f *eventsv1.FeedbackRaised, c salescloud.Created) *eventsv1.TaskCreated {
-	address := fmt.Sprintf("%s%s/TasksCollection('%s')", strings.TrimSuffix(t.settings.BaseURL, "/"), salescloud.ServiceRoot, c.ObjectID)
+func (t *tasker) created(f *eventsv1.FeedbackRaised, c sales.Created) *eventsv1.TaskCreated {
+	address := t.cloud.Address(c)
 	if t.settings.TaskURL != "" {
 		address = strings.ReplaceAll(t.settings.TaskURL, "{objectId}", c.ObjectID)
 	}
@@ -191,6 +179,6 @@ func (t *tasker) known(ctx context.Context, m proto.Message) (proto.Message, boo
 	if !ok {
 		return nil, false
 	}
-	task, ok := effect.Outcome[salescloud.Created](ctx, t.ledger, key(subjects.FeedbackDeliveryLate, feedback.GetResponseId()))
+	task, ok := effect.Outcome[sales.Created](ctx, t.ledger, key(subjects.FeedbackDeliveryLate, feedback.GetResponseId()))
 	return t.created(feedback, task), ok
 }

@@ -33,7 +33,7 @@ func start(t *testing.T, env servicetest.Env, declared ...topology.Settings) fix
 	t.Helper()
 	t.Parallel()
 	f := fixture{sales: newSalesCloud(t), broker: bustest.Start(t, append(declared, topology.Settings{})[0])}
-	all := servicetest.Env{"C4C_BASE_URL": f.sales.URL, "C4C_USERNAME": user, "C4C_PASSWORD": password}
+	all := servicetest.Env{"C4C_BASE_URL": f.sales.URL, "C4C_USERNAME": user, "C4C_PASSWORD": password, "C4C_CODE_LISTS": "off"}
 	maps.Copy(all, env)
 	f.Service = servicetest.Start(t, f.broker, tasker.Define, all)
 	return f
@@ -209,12 +209,12 @@ func TestCallerWhoWaitsGetsTheTask(t *testing.T) {
 	}
 }
 
-func TestUnknownAccountEndsInTheDeadLettersInSAPsWordsAndTheNextIsDone(t *testing.T) {
+func TestUnknownAccountWaitsForAPersonWithItsIDInSAPsWordsAndTheNextIsDone(t *testing.T) {
 	f := start(t, nil)
 	unknown := strings.ReplaceAll(late, "1000123", "9999999")
 	f.Post("/c4c/task", unknown, "Prefer", "wait=20").WantProblem(422)
 	letter := f.Dead(1)[0]
-	if letter.Class != "refused" || !strings.Contains(letter.Reason, "sap-sales-cloud") || !strings.Contains(letter.Reason, "Account 9999999 does not exist") {
+	if letter.Class != "person" || letter.Field != "accountId" || !strings.Contains(letter.Reason, "sap-sales-cloud") || !strings.Contains(letter.Reason, "the account 9999999") || !strings.Contains(letter.Reason, "Account 9999999 does not exist") {
 		t.Errorf("dead letter %+v", letter)
 	}
 	if letter.Subject != subjects.FeedbackDeliveryLate || !strings.Contains(letter.Body, `"R_1"`) {
@@ -328,7 +328,7 @@ func TestStoppedServiceLeavesNothingBehind(t *testing.T) {
 	}
 	f.Published(subjects.TaskCreated, 1)
 	f.Stop()
-	next := servicetest.Start(t, f.broker, tasker.Define, servicetest.Env{"C4C_BASE_URL": f.sales.URL, "C4C_USERNAME": user, "C4C_PASSWORD": password})
+	next := servicetest.Start(t, f.broker, tasker.Define, servicetest.Env{"C4C_BASE_URL": f.sales.URL, "C4C_USERNAME": user, "C4C_PASSWORD": password, "C4C_CODE_LISTS": "off"})
 	next.Published(subjects.TaskCreated, 20)
 	next.Settled()
 	if n := f.sales.count(); n != 20 {
@@ -337,8 +337,16 @@ func TestStoppedServiceLeavesNothingBehind(t *testing.T) {
 }
 
 func TestSettingsThatCannotWorkAreRefusedByName(t *testing.T) {
+	const id = "0a1b2c3d-0000-4000-8000-000000000010"
 	for variable, env := range map[string]servicetest.Env{
 		"C4C_BASE_URL": {}, "C4C_PRIORITY": {"C4C_PRIORITY": "10"}, "C4C_PARALLEL": {"C4C_PARALLEL": "10"}, "C4C_DUE_AFTER": {"C4C_DUE_AFTER": "soon"},
+		"C4C_PARALLEL_CALLS": {"C4C_PARALLEL_CALLS": "10"}, "C4C_PER_MINUTE": {"C4C_PER_MINUTE": "-1"}, "C4C_VERSION": {"C4C_VERSION": "3"},
+		"C4C_TEXTS": {"C4C_TEXTS": "none"}, "C4C_GUESTS": {"C4C_GUESTS": "ignore"}, "C4C_DEFAULT_ACCOUNT_ID": {"C4C_GUESTS": "default-account"},
+		"C4C_DATES": {"C4C_DATES": "us"}, "C4C_REFERENCE": {"C4C_REFERENCE": "text", "C4C_TEXTS": "separate"}, "C4C_CODE_LISTS": {"C4C_CODE_LISTS": "no"},
+		"C4C_PARTY_LOOKUP": {"C4C_PARTY_LOOKUP": "always"}, "C4C_DOCUMENT_TYPE": {"C4C_DOCUMENT_TYPE": "00006"}, "C4C_ZONE": {"C4C_ZONE": "Europe/Berlin"},
+		"C4C_PROCESSOR_ID": {"C4C_VERSION": "2", "C4C_PROCESSOR_ID": "8000000002"}, "C4C_V2_AUTH": {"C4C_VERSION": "2", "C4C_V2_AUTH": "oauth"},
+		"C4C_V2_PRIORITIES": {"C4C_VERSION": "2", "C4C_PRIORITY": "5"}, "C4C_V2_NOTES_PATH": {"C4C_VERSION": "2", "C4C_V2_NOTES_PATH": "/notes"},
+		"C4C_V2_FIND": {"C4C_VERSION": "2", "C4C_V2_FIND": "$filter=x", "C4C_PROCESSOR_ID": id},
 	} {
 		if err := servicetest.Load(env, tasker.Define().Settings); err == nil || !strings.Contains(err.Error(), variable) {
 			t.Errorf("%v: error %v does not name %s", env, err, variable)

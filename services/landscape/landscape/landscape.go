@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/pkg/service"
@@ -20,7 +22,9 @@ import (
 	"github.com/closeloop/closeloop/services/landscape/internal/people"
 	"github.com/closeloop/closeloop/services/landscape/internal/qualtrics"
 	"github.com/closeloop/closeloop/services/landscape/internal/salescloud"
+	"github.com/closeloop/closeloop/services/landscape/internal/salescloud/version2"
 	"github.com/closeloop/closeloop/services/landscape/internal/store"
+	"github.com/closeloop/closeloop/services/landscape/internal/traffic"
 	"github.com/closeloop/closeloop/services/landscape/internal/web"
 )
 
@@ -50,6 +54,9 @@ type Expectation = demo.Expectation
 // Campaign is one campaign of the demonstration and how far it has come.
 type Campaign = demo.Campaign
 
+// Calls are the calls that came to the vendors, by vendor and operation.
+type Calls = traffic.Counts
+
 // Errors of [Landscape.PlayCampaign].
 var (
 	// ErrMembers is returned for a campaign with too few or too many members.
@@ -63,9 +70,11 @@ type Landscape struct {
 	settings  *Settings
 	store     *store.Store
 	desk      *faults.Desk
+	traffic   *traffic.Counter
 	qualtrics *qualtrics.Simulator
 	marketing *marketing.Simulator
 	sales     *salescloud.Simulator
+	sales2    *version2.Simulator
 	awardco   *awardco.Simulator
 	people    *people.People // nil with LANDSCAPE_PEOPLE=off
 	campaigns *demo.Campaigns
@@ -91,7 +100,7 @@ func New(s *Settings, log *slog.Logger) (*Landscape, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DATA_DIR: %w", err)
 	}
-	l := &Landscape{settings: s, store: st, desk: faults.NewDesk()}
+	l := &Landscape{settings: s, store: st, desk: faults.NewDesk(), traffic: traffic.New()}
 	l.closing, l.stop = context.WithCancel(context.Background())
 	if err := l.assemble(log); err != nil {
 		return nil, errors.Join(err, st.Close())
@@ -107,16 +116,28 @@ func (l *Landscape) assemble(log *slog.Logger) (err error) {
 			return err
 		}
 	}
-	if l.qualtrics, err = qualtrics.New(st, s.qualtrics(), log); err != nil {
+	brand, err := s.qualtrics()
+	if err != nil {
 		return err
 	}
-	if l.marketing, err = marketing.New(st, s.marketing(l.onMail(log)), log); err != nil {
+	if l.qualtrics, err = qualtrics.New(st, brand, log); err != nil {
 		return err
 	}
-	if l.sales, err = salescloud.New(st, salescloud.Settings{Username: s.SalesUsername, Password: s.SalesPassword.Reveal()}, log); err != nil {
+	tenant, err := s.marketing(l.onMail(log))
+	if err != nil {
 		return err
 	}
-	if l.awardco, err = awardco.New(st, awardco.Settings{Keys: map[string][]string{s.AwardcoAPIKey.Reveal(): nil}}, log); err != nil {
+	if l.marketing, err = marketing.New(st, tenant, log); err != nil {
+		return err
+	}
+	if err = l.openSales(st, s, log); err != nil {
+		return err
+	}
+	company, err := s.awardco()
+	if err != nil {
+		return err
+	}
+	if l.awardco, err = awardco.New(st, company, log); err != nil {
 		return err
 	}
 	if err = demo.Found(l.sales, l.awardco, s.AwardcoProgram, s.SalesProcessorID, s.AwardcoApproval); err != nil {
@@ -128,7 +149,7 @@ func (l *Landscape) assemble(log *slog.Logger) (err error) {
 	}
 	l.pages = web.New(web.Landscape{
 		Qualtrics: l.qualtrics, Marketing: l.marketing, SalesCloud: l.sales, Awardco: l.awardco, People: l.people,
-		Campaigns: l.campaigns, Faults: l.desk, Surveys: demo.Surveys(), Books: func() any { return l.Books() },
+		Campaigns: l.campaigns, Faults: l.desk, Traffic: l.traffic, Switches: brand.Assumed, Surveys: demo.Surveys(), Books: func() any { return l.Books() },
 		Reached: l.Reached, Expected: l.Expected,
 	}, log)
 	return nil
@@ -136,8 +157,12 @@ func (l *Landscape) assemble(log *slog.Logger) (err error) {
 
 // qualtrics is a brand with the demonstration's surveys, a subscription to their answers, and the workflows that send
 // some of the answers besides.
-func (s *Settings) qualtrics() qualtrics.Settings {
-	q := qualtrics.Defaults()
+func (s *Settings) qualtrics() (q qualtrics.Settings, err error) {
+	q = qualtrics.Defaults()
+	if q.Assumed, err = s.switches(); err != nil {
+		return q, err
+	}
+	q.ClientID, q.ClientSecret, q.Dedupe = s.QualtricsClientID, s.QualtricsClientSecret.Reveal(), s.dedupe()
 	q.BaseURL, q.Token, q.DirectoryID = s.PublicURL, s.QualtricsToken.Reveal(), s.QualtricsDirectoryID
 	q.MailingLists[0].ID = s.QualtricsMailingListID
 	q.Surveys = demo.Surveys()
@@ -145,15 +170,20 @@ func (s *Settings) qualtrics() qualtrics.Settings {
 		Topics: "surveyengine.completedResponse.*", URL: s.doors() + "/qualtrics/events", SharedKey: s.QualtricsSharedKey.Reveal(),
 	}}
 	q.Tasks = demo.Tasks(s.doors()+"/qualtrics/responses", s.DoorsAPIKey.Reveal())
-	return q
+	return q, nil
 }
 
 // marketing is a tenant that repeats a package for a while when it is not taken: whether the real one does is not
 // documented (sap-marketing-cloud.md §1.2), and a demonstration must survive a door that restarts.
-func (s *Settings) marketing(onMail func(context.Context, marketing.Mail)) marketing.Settings {
-	return marketing.Settings{
+func (s *Settings) marketing(onMail func(context.Context, marketing.Mail)) (marketing.Settings, error) {
+	tenant, err := marketing.Settings{
 		Username: s.MarketingUsername, Password: s.MarketingPassword.Reveal(), PackageRepeats: 20, OnMail: onMail,
+		VisibleAfter: time.Second, // nobody who watches a demonstration wants to wait for the contract's 5 s
+	}.With(s.MarketingSwitches)
+	if err != nil {
+		return tenant, fmt.Errorf("LANDSCAPE_MARKETING: %w", err)
 	}
+	return tenant, nil
 }
 
 func (l *Landscape) onMail(log *slog.Logger) func(context.Context, marketing.Mail) {
@@ -167,17 +197,38 @@ func (l *Landscape) onMail(log *slog.Logger) func(context.Context, marketing.Mai
 	}
 }
 
-// Mount adds the vendors' APIs, each behind the faults desk, the survey pages, and the landscape's own pages to a door.
+// Mount adds the vendors' APIs, each counted and behind the faults desk, the survey pages, and the landscape's own pages
+// to a door.
 func (l *Landscape) Mount(d *httpdoor.Door) {
-	qualtricsAPI := l.desk.Wrap(Qualtrics, l.qualtrics.API())
-	d.Mount("/API/v3", qualtricsAPI)
-	d.Mount("/oauth2/token", qualtricsAPI)
+	l.mount(d, Qualtrics, l.qualtrics.API(), "/API/v3", "/oauth2/token")
+	l.mount(d, Marketing, l.marketing.API(), "/sap/opu/odata/sap")
+	l.mount(d, SalesCloud, l.sales.API(), "/sap/c4c/odata")
+	l.mount(d, SalesCloud, l.sales2.API(), "/sap/c4c/api/v1")
+	l.mount(d, Awardco, l.awardco.API(), "/api", awardco.IntakePath)
 	d.Mount("/jfe/form", l.qualtrics.Pages())
-	d.Mount("/sap/opu/odata/sap", l.desk.Wrap(Marketing, l.marketing.API()))
-	d.Mount("/sap/c4c/odata", l.desk.Wrap(SalesCloud, l.sales.API()))
-	d.Mount("/api", l.desk.Wrap(Awardco, l.awardco.API()))
 	d.Mount("/landscape", l.pages)
 }
+
+// mount adds a vendor's API at its addresses. Its calls are named without the first.
+func (l *Landscape) mount(d *httpdoor.Door, vendor string, api http.Handler, bases ...string) {
+	counted := l.traffic.Wrap(vendor, bases[0], api, l.desk.Wrap(vendor, api))
+	for _, base := range bases {
+		d.Mount(base, counted)
+	}
+}
+
+// Calls gives the calls that came to the vendors since the process began or [Landscape.ForgetCalls].
+func (l *Landscape) Calls() Calls { return l.traffic.Counts() }
+
+// ForgetCalls begins to count calls, and refusals by Qualtrics's limits, anew.
+func (l *Landscape) ForgetCalls() {
+	l.traffic.Reset()
+	l.qualtrics.ForgetCalls()
+}
+
+// SwitchQualtrics changes how Qualtrics behaves from now on: change is a YAML or JSON object as LANDSCAPE_QUALTRICS, and
+// switches that it does not name stay as they are. It fails, and changes nothing, on names and values that are wrong.
+func (l *Landscape) SwitchQualtrics(change string) error { return l.qualtrics.Change([]byte(change)) }
 
 // Run sends webhooks, plays campaigns and lets the customers act until ctx ends or the landscape is closed. What is
 // undone by then is done by the next Run, after a restart too where there is a DATA_DIR.
@@ -187,7 +238,7 @@ func (l *Landscape) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.closing, cancel)()
-	parts := []func(context.Context) error{l.qualtrics.Run, l.campaigns.Run}
+	parts := []func(context.Context) error{l.qualtrics.Run, l.campaigns.Run, l.awardco.Run}
 	if l.people != nil {
 		parts = append(parts, l.people.Run)
 	}
@@ -204,6 +255,7 @@ func (l *Landscape) Run(ctx context.Context) error {
 func (l *Landscape) Close() error {
 	l.stop()
 	l.running.Wait()
+	l.sales2.Close()
 	return l.store.Close()
 }
 
@@ -228,7 +280,9 @@ type Books struct {
 	Qualtrics  qualtrics.Books  `json:"qualtrics"`
 	Marketing  marketing.Books  `json:"marketing"`
 	SalesCloud salescloud.Books `json:"salesCloud"`
-	Awardco    awardco.Books    `json:"awardco"`
+	// SalesCloud2 is Version 2 of it.
+	SalesCloud2 version2.Books `json:"salesCloud2"`
+	Awardco     awardco.Books  `json:"awardco"`
 	// Visits are the simulated customers' mails and what became of them.
 	Visits []people.Visit `json:"visits"`
 	// Campaigns are those of the demonstration.
@@ -238,7 +292,7 @@ type Books struct {
 // Books gives a copy of everything.
 func (l *Landscape) Books() Books {
 	b := Books{
-		Qualtrics: l.qualtrics.Books(), Marketing: l.marketing.Books(), SalesCloud: l.sales.Books(), Awardco: l.awardco.Books(),
+		Qualtrics: l.qualtrics.Books(), Marketing: l.marketing.Books(), SalesCloud: l.sales.Books(), SalesCloud2: l.sales2.Books(), Awardco: l.awardco.Books(),
 		Campaigns: l.campaigns.All(),
 	}
 	if l.people != nil {
@@ -250,7 +304,7 @@ func (l *Landscape) Books() Books {
 func (b Books) reached() Expectation {
 	e := Expectation{
 		Links: len(b.Qualtrics.Links), Mails: len(b.Marketing.Mails) - b.Marketing.WithoutAddressee,
-		Answers: len(b.Qualtrics.Responses), Tasks: len(b.SalesCloud.Tasks), Recognitions: len(b.Awardco.Recognitions),
+		Answers: len(b.Qualtrics.Responses), Tasks: len(b.SalesCloud.Tasks) + len(b.SalesCloud2.Tasks), Recognitions: len(b.Awardco.Recognitions),
 	}
 	for _, i := range b.Marketing.Interactions {
 		if i.Type == "SURVEY_LINK_CREATED" {

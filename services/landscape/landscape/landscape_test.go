@@ -360,6 +360,8 @@ func TestSettingsThatCannotWorkAreRefused(t *testing.T) {
 		"LANDSCAPE_PEOPLE is":    func(s *landscape.Settings) { s.People = "some" },
 		"LANDSCAPE_PEOPLE_DELAY": func(s *landscape.Settings) { s.PeopleDelay = -1 },
 		"POOL_":                  func(s *landscape.Settings) { s.QualtricsDirectoryID = "mine" },
+		"LANDSCAPE_QUALTRICS":    func(s *landscape.Settings) { s.QualtricsSwitches = "{linkDelays: 3s}" },
+		"dedupe":                 func(s *landscape.Settings) { s.QualtricsDedupe = "email;shoeSize" },
 		"DATA_DIR":               func(s *landscape.Settings) { s.DataDir = os.DevNull + "/x" },
 	} {
 		s := &landscape.Settings{}

@@ -2,6 +2,7 @@ package linker_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
@@ -15,11 +16,17 @@ func (f fixture) one(t *testing.T, id, reference, mailbox string) {
 	f.Settled()
 }
 
+// knowsTheRule waits until the service has learnt what the directory takes two contacts for one by.
+func (f fixture) knowsTheRule(t *testing.T) {
+	t.Helper()
+	bustest.Eventually(t, "the directory's rule is known", func() bool { return strings.Contains(f.Log(), "Qualtrics lets us in") })
+}
+
 func dedupesBy(fields ...string) func(*brand) { return func(v *brand) { v.dedupe = fields } }
 
 func TestContactThatIsKnownIsNotMadeAgain(t *testing.T) {
 	f := start(t, nil, dedupesBy("extRef"))
-	bustest.Eventually(t, "the directory's rule is known", func() bool { return len(f.brand.Calls(directories)) == 1 })
+	f.knowsTheRule(t)
 	f.one(t, "A1", "P-1", "ada")
 	f.one(t, "A2", "P-1", "ada")
 	f.one(t, "A3", "p-1 ", "ada") // the same person for Qualtrics, spelt differently: what is new must get there
@@ -46,7 +53,7 @@ func TestContactOfADirectoryThatDoesNotDedupeIsMadeEachTime(t *testing.T) {
 
 func TestKnownContactThatWasDeletedIsMadeAgain(t *testing.T) {
 	f := start(t, nil, dedupesBy("extRef"))
-	bustest.Eventually(t, "the directory's rule is known", func() bool { return len(f.brand.Calls(directories)) == 1 })
+	f.knowsTheRule(t)
 	f.one(t, "A1", "P-1", "ada")
 	f.brand.mu.Lock()
 	f.brand.gone = map[int]bool{0: true}
@@ -58,7 +65,7 @@ func TestKnownContactThatWasDeletedIsMadeAgain(t *testing.T) {
 
 func TestImportMakesWhatWasKnownUnsure(t *testing.T) {
 	f := start(t, nil, dedupesBy("email"))
-	bustest.Eventually(t, "the directory's rule is known", func() bool { return len(f.brand.Calls(directories)) == 1 })
+	f.knowsTheRule(t)
 	f.one(t, "A1000", "P-1", "p1")
 	f.ask(4) // another person has the mailbox of the first, and overwrites the contact
 	f.own(t, 5)

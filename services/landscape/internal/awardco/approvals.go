@@ -14,7 +14,7 @@ var ErrRefused = errors.New("refused")
 // External is what somebody outside says about an employee, through the form or the Qualtrics link of an external
 // programme (awardco.md §4, §5).
 type External struct {
-	Program   string // the name of an external programme
+	Program   string // name or id of an external programme
 	Recipient string // employee id, e-mail or username
 	Note      string
 	Tags      []string
@@ -25,7 +25,7 @@ type External struct {
 func (s *Simulator) SubmitExternal(e External) (Recognition, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := s.programs.Find(func(p Program) bool { return p.Name == e.Program && p.External })
+	found := s.programs.Find(func(p Program) bool { return (p.Name == e.Program || p.ID == e.Program) && p.External })
 	if len(found) != 1 {
 		return Recognition{}, fmt.Errorf("%w: no external programme of this name", ErrRefused)
 	}
@@ -34,7 +34,7 @@ func (s *Simulator) SubmitExternal(e External) (Recognition, error) {
 		return Recognition{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	r := Recognition{Recipients: recipients, Note: e.Note, Tags: e.Tags, Program: e.Program, Public: true}
-	err = s.store(&r, found[0])
+	err = s.enter(&r, found[0])
 	return r, err
 }
 
@@ -68,7 +68,10 @@ func (s *Simulator) Approve(id string, a Approval) (Recognition, error) {
 			return r, fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 	}
-	return r, s.grant(&r, central)
+	if err := s.grant(&r, central); err != nil {
+		return r, err
+	}
+	return r, s.announce(s.settings.EventNames.Approved, r)
 }
 
 // Deny refuses a pending recognition and keeps the reason. Errors: [ErrNotPending].
@@ -80,5 +83,8 @@ func (s *Simulator) Deny(id, reason string) (Recognition, error) {
 		return r, ErrNotPending
 	}
 	r.State, r.Reason, r.DecidedAt = Denied, reason, s.now()
-	return r, s.recognitions.Put(id, r)
+	if err := s.recognitions.Put(id, r); err != nil {
+		return r, err
+	}
+	return r, s.announce(s.settings.EventNames.Denied, r)
 }

@@ -6,6 +6,8 @@ type Books struct {
 	Users        []User        `json:"users"`
 	Programs     []Program     `json:"programs"`
 	Budgets      []Budget      `json:"budgets"`
+	// Deliveries are the webhook's.
+	Deliveries []Delivery `json:"deliveries"`
 	// Calls counts the calls of the API by operation, such as "POST /recognize".
 	Calls map[string]int `json:"calls"`
 }
@@ -17,6 +19,7 @@ func (s *Simulator) Books() Books {
 		Users:        s.users.All(),
 		Programs:     s.programs.All(),
 		Budgets:      s.budgets.All(),
+		Deliveries:   s.deliveries.All(),
 		Calls:        s.calls.ByOperation(),
 	}
 }

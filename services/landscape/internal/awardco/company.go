@@ -1,6 +1,7 @@
 package awardco
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -38,6 +39,21 @@ type Budget struct {
 	Balance int    `json:"balance"` // whole units of the company's base currency
 }
 
+// found sets up what the settings say.
+func (s *Simulator) found() error {
+	var errs []error
+	for _, u := range s.settings.Users {
+		errs = append(errs, s.AddUser(u))
+	}
+	for _, p := range s.settings.Programs {
+		errs = append(errs, s.AddProgram(p))
+	}
+	for _, b := range s.settings.Budgets {
+		errs = append(errs, s.AddBudget(b))
+	}
+	return errors.Join(errs...)
+}
+
 // AddUser adds the user, or changes the one of that employee id, whose balance and creation date stay.
 func (s *Simulator) AddUser(u User) error {
 	_, err := s.users.Update(u.EmployeeID, func(old User, found bool) (User, bool) {
@@ -73,19 +89,31 @@ func (s *Simulator) findUser(identity string) (User, bool) {
 	return found[0], true
 }
 
-type userAnswer struct {
-	EmployeeID   string    `json:"employeeId"`
-	FirstName    string    `json:"firstName"`
-	LastName     string    `json:"lastName"`
-	Email        string    `json:"email"`
-	Balance      int       `json:"balance"`
-	CurrencyCode string    `json:"currencyCode"`
-	UpdatedAt    time.Time `json:"updated_at"`
-	CreatedAt    time.Time `json:"created_at"`
+// userFields are the fields of awardco.md §3.6, and username and archived, which it does not name.
+func (s *Simulator) userFields(u User) map[string]any {
+	fields := map[string]any{
+		"employeeId": u.EmployeeID, "firstName": u.FirstName, "lastName": u.LastName, "email": u.Email, "balance": u.Balance,
+		"currencyCode": u.CurrencyCode, "updated_at": u.UpdatedAt, "created_at": u.CreatedAt,
+	}
+	if !s.settings.HideUsernames {
+		fields["username"] = u.Username
+	}
+	if s.settings.ListArchived {
+		fields["archived"] = u.Archived
+	}
+	if s.settings.SnakeCaseUsers {
+		for camel, snake := range map[string]string{
+			"employeeId": "employee_id", "firstName": "first_name", "lastName": "last_name", "currencyCode": "currency_code",
+		} {
+			fields[snake] = fields[camel]
+			delete(fields, camel)
+		}
+	}
+	return fields
 }
 
 // getUsers answers GET /users: page, limit and updatedSince (awardco.md §3.6; parameter names and envelope assumed).
-// Archived users are left out.
+// Archived users are left out, unless switched.
 func (s *Simulator) getUsers(r *http.Request) (any, error) {
 	page, limit, err := paging(r)
 	if err != nil {
@@ -97,10 +125,10 @@ func (s *Simulator) getUsers(r *http.Request) (any, error) {
 			return nil, refuse(http.StatusBadRequest, "Parameter updatedSince must be an ISO 8601 time")
 		}
 	}
-	found := s.users.Find(func(u User) bool { return !u.Archived && !u.UpdatedAt.Before(since) })
-	list := []userAnswer{}
+	found := s.users.Find(func(u User) bool { return (!u.Archived || s.settings.ListArchived) && !u.UpdatedAt.Before(since) })
+	list := []map[string]any{}
 	for _, u := range slicePage(found, page, limit) {
-		list = append(list, userAnswer{u.EmployeeID, u.FirstName, u.LastName, u.Email, u.Balance, u.CurrencyCode, u.UpdatedAt, u.CreatedAt})
+		list = append(list, s.userFields(u))
 	}
 	return map[string]any{"success": true, "page": page, "limit": limit, "total": len(found), "users": list}, nil
 }

@@ -79,7 +79,7 @@ func (s *Simulator) handleRecognize(r *http.Request, withProgram bool) (any, err
 	if err != nil {
 		return nil, err
 	}
-	if err := s.store(&recognition, program); err != nil {
+	if err := s.enter(&recognition, program); err != nil {
 		return nil, err
 	}
 	a := answer{Success: true, RecognitionID: recognition.ID}
@@ -176,6 +176,8 @@ func (s *Simulator) findGiver(identity string) (string, error) {
 
 func (s *Simulator) checkTexts(q request, program Program, withProgram bool) error {
 	switch {
+	case s.settings.NoteMax > 0 && utf8.RuneCountInString(q.Note) > s.settings.NoteMax:
+		return bad("Field note is longer than %d characters", s.settings.NoteMax)
 	case utf8.RuneCountInString(q.Title) > 50:
 		return bad("Field title is longer than 50 characters")
 	case q.Title != "" && withProgram && !program.TitleQuestion:
@@ -218,13 +220,19 @@ func (s *Simulator) affordable(name string, amount int) error {
 	return nil
 }
 
-// store keeps a recognition: granted with its points, or pending in the queue of an external programme.
-func (s *Simulator) store(r *Recognition, program Program) error {
+// enter keeps a recognition: granted with its points, or pending in the queue of an external programme.
+func (s *Simulator) enter(r *Recognition, program Program) error {
 	r.ID, r.CreatedAt, r.State = fmt.Sprintf("REC-%d", 1000+s.nextID()), s.now(), Pending
-	if program.External {
-		return s.recognitions.Put(r.ID, *r)
+	if !program.External {
+		if err := s.grant(r, program.CentralBudget); err != nil {
+			return err
+		}
+		return s.announce(s.settings.EventNames.Created, *r)
 	}
-	return s.grant(r, program.CentralBudget)
+	if err := s.recognitions.Put(r.ID, *r); err != nil || !s.settings.CreatedWhilePending {
+		return err
+	}
+	return s.announce(s.settings.EventNames.Created, *r)
 }
 
 // grant books the recognition as granted and moves its points from the budget to the recipients.

@@ -1,6 +1,6 @@
 // Package awardco simulates Awardco's API as far as closeloop meets it: recognitions, the approvals queue of external
-// programmes, and the reads that find a recognition again (custom feed, reports, users). It is written from awardco.md.
-// Bulk upload and webhooks are not simulated.
+// programmes with an intake of their own, the reads that find a recognition again (custom feed, reports, users), and the
+// webhook that tells of recognitions. It is written from awardco.md. Bulk upload is not simulated.
 package awardco
 
 import (
@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/closeloop/closeloop/services/landscape/internal/agenda"
 	"github.com/closeloop/closeloop/services/landscape/internal/odatasim/calls"
 	"github.com/closeloop/closeloop/services/landscape/internal/store"
 )
@@ -38,6 +39,9 @@ type Simulator struct {
 	reports      *store.Table[report]
 	nextID       func() uint64
 	nextReport   func() uint64
+	deliveries   *store.Table[Delivery]
+	nextDelivery func() uint64
+	outbox       *agenda.Agenda
 
 	mu     sync.Mutex // held while a recognition is checked and stored, so that a budget is not spent twice
 	rate   sync.Mutex
@@ -47,10 +51,14 @@ type Simulator struct {
 
 // New opens the simulator's books in st and gives a simulator that goes on with what they hold.
 func New(st *store.Store, settings Settings, log *slog.Logger) (*Simulator, error) {
-	s := &Simulator{settings: settings.withDefaults(), log: log}
+	s := &Simulator{settings: settings.withDefaults(), log: log, outbox: agenda.New()}
 	if err := s.openBooks(st); err != nil {
 		return nil, fmt.Errorf("opening the books of Awardco: %w", err)
 	}
+	if err := s.found(); err != nil {
+		return nil, fmt.Errorf("opening the books of Awardco: %w", err)
+	}
+	s.resume()
 	return s, nil
 }
 
@@ -74,11 +82,15 @@ func (s *Simulator) openBooks(st *store.Store) (err error) {
 		return err
 	}
 	s.nextID, s.nextReport = st.Sequence("awardco.recognition"), st.Sequence("awardco.report")
+	s.nextDelivery = st.Sequence("awardco.delivery")
+	if s.deliveries, err = store.NewTable[Delivery](st, "awardco.deliveries"); err != nil {
+		return err
+	}
 	s.reports, err = store.NewTable[report](st, "awardco.reports")
 	return err
 }
 
-// API serves Awardco's base address /api (awardco.md §2.1).
+// API serves Awardco's base address /api (awardco.md §2.1), and the intake at [IntakePath].
 func (s *Simulator) API() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern, operation string, h func(*http.Request) (any, error)) {
@@ -94,6 +106,7 @@ func (s *Simulator) API() http.Handler {
 	handle("GET /api/v2/reports/tasks/{task}/status", Reports, s.getReportStatus)
 	handle("GET /api/v2/reports/tasks/{task}/pages", Reports, s.getReportPage)
 	handle("GET /api/users", Users, s.getUsers)
+	mux.HandleFunc("POST "+IntakePath+"/{token}", s.intake)
 	return mux
 }
 

@@ -9,6 +9,10 @@ type Books struct {
 	// WithoutAddressee is how many of the mails reached nobody.
 	WithoutAddressee int           `json:"withoutAddressee"`
 	Campaigns        []CampaignRun `json:"campaigns"`
+	// Responses and Contacts are what the imports brought, Surveys the id and name of each survey.
+	Responses []SurveyResponse `json:"responses,omitempty"`
+	Contacts  []Contact        `json:"contacts,omitempty"`
+	Surveys   []string         `json:"surveys,omitempty"`
 	// Calls counts the calls of the API by operation: "token", "POST Interactions", "$batch POST Interactions" …
 	Calls map[string]int `json:"calls"`
 	// Sessions is how many sessions were opened since the simulator started.
@@ -62,6 +66,7 @@ func (s *Simulator) Books() Books {
 			b.WithoutAddressee++
 		}
 	}
+	s.imported(&b)
 	for _, r := range s.runs.All() {
 		b.Campaigns = append(b.Campaigns, s.campaignRun(r.ID))
 	}

@@ -228,7 +228,7 @@ func newChild(c childType, row odatasim.Row, parent string) odatasim.Row {
 // accept stores a new interaction that came through the API and lets the trigger campaign look at it.
 func (s *Simulator) accept(ctx context.Context, row odatasim.Row) error {
 	now := s.now()
-	if err := s.keep(interaction{Row: row, Created: now, Visible: now}); err != nil {
+	if err := s.keep(interaction{Row: row, Created: now, Visible: now.Add(s.settings.WrittenVisibleAfter)}); err != nil {
 		return err
 	}
 	return s.trigger(ctx, row)

@@ -1,5 +1,5 @@
 // Package marketing simulates SAP Marketing Cloud as far as closeloop meets it: the interaction service
-// API_MKT_INTERACTION_SRV, Open Channel campaigns that call closeloop, and the trigger campaign that mails a survey
+// API_MKT_INTERACTION_SRV, the survey import, the contact service, Open Channel campaigns that call closeloop, and the trigger campaign that mails a survey
 // link for each 'Survey Link Created' interaction. It is written from sap-marketing-cloud.md and odata-v2.md.
 package marketing
 
@@ -23,7 +23,7 @@ type Simulator struct {
 	settings Settings
 	log      *slog.Logger
 	sessions *odatasim.Sessions
-	service  *odatasim.Service
+	services []*odatasim.Service
 	calls    *calls.Counter
 
 	interactions *store.Table[interaction]
@@ -32,6 +32,9 @@ type Simulator struct {
 	runs         *store.Table[run]
 	members      *store.Table[[]Member]
 	packages     *store.Table[pack]
+	surveys      *store.Table[odatasim.Row]
+	responses    *store.Table[response]
+	contacts     *store.Table[odatasim.Row]
 	nextRun      func() uint64
 
 	mu       sync.RWMutex
@@ -54,7 +57,7 @@ func New(st *store.Store, settings Settings, log *slog.Logger) (*Simulator, erro
 		Body:             s.settings.CSRFBody,
 		Now:              s.settings.Now,
 	})
-	s.service = s.newService()
+	s.services = []*odatasim.Service{s.newService(), s.surveyService(), s.contactService(""), s.contactService(";v=0003")}
 	return s, nil
 }
 
@@ -77,29 +80,46 @@ func (s *Simulator) openBooks(st *store.Store) (err error) {
 	if s.members, err = store.NewTable[[]Member](st, "marketing.members"); err != nil {
 		return err
 	}
+	if s.surveys, err = store.NewTable[odatasim.Row](st, "marketing.surveys"); err != nil {
+		return err
+	}
+	if s.responses, err = store.NewTable[response](st, "marketing.responses"); err != nil {
+		return err
+	}
+	if s.contacts, err = store.NewTable[odatasim.Row](st, "marketing.contacts"); err != nil {
+		return err
+	}
 	s.nextRun = st.Sequence("marketing.run")
 	s.packages, err = store.NewTable[pack](st, "marketing.packages")
 	return err
 }
 
-func (s *Simulator) newService() *odatasim.Service {
-	service := &odatasim.Service{
+// odata is a service of the tenant without any set.
+func (s *Simulator) odata(root, namespace string) *odatasim.Service {
+	return &odatasim.Service{
 		Root:      root,
-		Namespace: "API_MKT_INTERACTION_SRV",
+		Namespace: namespace,
 		Called:    s.calls.Add,
 		Profile: odatasim.Profile{
-			Grammar:      odatasim.GatewayGrammar,
-			PageSize:     s.settings.PageSize,
-			EchoChildren: true,
-			Dates:        s.settings.Dates,
-			CutLong:      s.settings.CutLongValues,
-			NoOffset:     s.settings.NoOffset,
-			Nested:       s.settings.Nested,
-			InnerError:   s.settings.InnerError,
-			BatchLimit:   s.settings.BatchLimit,
-			ContentID:    s.settings.ContentID,
+			Grammar:        odatasim.GatewayGrammar,
+			PageSize:       s.settings.PageSize,
+			EchoChildren:   true,
+			Dates:          s.settings.Dates,
+			Arrays:         s.settings.Arrays,
+			CutLong:        s.settings.CutLongValues,
+			NoOffset:       s.settings.NoOffset,
+			Nested:         s.settings.Nested,
+			InnerError:     s.settings.InnerError,
+			BatchLimit:     s.settings.BatchLimit,
+			NoBatch:        s.settings.NoBatch,
+			LongestAddress: s.settings.LongestAddress,
+			ContentID:      s.settings.ContentID,
 		},
 	}
+}
+
+func (s *Simulator) newService() *odatasim.Service {
+	service := s.odata(root, "API_MKT_INTERACTION_SRV")
 	entity := interactionType(s.settings.CustomFields)
 	service.Sets = append(service.Sets, s.interactionSet(entity))
 	for _, c := range childTypes {
@@ -111,14 +131,16 @@ func (s *Simulator) newService() *odatasim.Service {
 	return service
 }
 
-// API serves the vendor's address space: everything below /sap/opu/odata/sap/API_MKT_INTERACTION_SRV/.
+// API serves the vendor's address space: the services below /sap/opu/odata/sap/.
 func (s *Simulator) API() http.Handler {
-	guarded := odatasim.BasicAuth(s.settings.Username, s.settings.Password, s.sessions.Guard(s.service))
 	mux := http.NewServeMux()
-	mux.HandleFunc(root+"/", func(w http.ResponseWriter, r *http.Request) {
-		s.calls.Add(s.service.Operation(r))
-		guarded.ServeHTTP(w, r)
-	})
+	for _, service := range s.services {
+		guarded := odatasim.BasicAuth(s.settings.Username, s.settings.Password, s.sessions.Guard(service))
+		mux.HandleFunc(service.Root+"/", func(w http.ResponseWriter, r *http.Request) {
+			s.calls.Add(service.Operation(r))
+			guarded.ServeHTTP(w, r)
+		})
+	}
 	return mux
 }
 

@@ -31,6 +31,7 @@ type Property struct {
 
 	Key           bool
 	Required      bool // must be sent on create
+	NotNull       bool // must be sent on create, though "" will do
 	ReadOnly      bool // an error when sent on create; on update an error only if its value differs
 	CreateOnly    bool // on update an error only if its value differs
 	ServerSet     bool // set by the server: what is sent on create is ignored (C4C's ObjectID, odata-v2.md §9)

@@ -223,8 +223,8 @@ func parsePath(escaped string) ([]segment, error) {
 	return segments, nil
 }
 
-// parseKey reads 'x', guid'…', Name='x' or A='x',B='y' into the form of KeyOf.
-func (t *EntityType) parseKey(text string) (string, error) {
+// parseKey reads 'x', guid'…', Name='x' or A='x',B='y' into the values of the key properties.
+func (t *EntityType) parseKey(text string) (map[string]string, error) {
 	keys := t.keys()
 	values := map[string]string{}
 	for rest := text; ; {
@@ -237,11 +237,11 @@ func (t *EntityType) parseKey(text string) (string, error) {
 		literal := tokenForm.FindString(tail)
 		property, ok := t.property(name)
 		if !ok || !property.Key || literal == "" {
-			return "", badQuery("the key does not fit entity type %s", t.Name)
+			return nil, badQuery("the key does not fit entity type %s", t.Name)
 		}
 		value, err := property.literal(literal)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		values[name] = value
 		tail = tail[len(literal):]
@@ -249,11 +249,11 @@ func (t *EntityType) parseKey(text string) (string, error) {
 			break
 		}
 		if rest, ok = strings.CutPrefix(tail, ","); !ok {
-			return "", badQuery("the key does not fit entity type %s", t.Name)
+			return nil, badQuery("the key does not fit entity type %s", t.Name)
 		}
 	}
 	if len(values) != len(keys) {
-		return "", badQuery("the key does not fit entity type %s", t.Name)
+		return nil, badQuery("the key does not fit entity type %s", t.Name)
 	}
-	return t.KeyOf(Row{Values: values}), nil
+	return values, nil
 }

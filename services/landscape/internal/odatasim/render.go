@@ -245,7 +245,7 @@ func (x *exchange) describeType(b, associations *strings.Builder, t *EntityType)
 
 func (p *Property) describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `<Property Name="%s" Type="%s" Nullable="%t"`, p.Name, p.Type, !p.Key && !p.Required)
+	fmt.Fprintf(&b, `<Property Name="%s" Type="%s" Nullable="%t"`, p.Name, p.Type, !p.Key && !p.Required && !p.NotNull)
 	if p.MaxLength > 0 {
 		fmt.Fprintf(&b, ` MaxLength="%d"`, p.MaxLength)
 	}

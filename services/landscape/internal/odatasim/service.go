@@ -47,6 +47,8 @@ type Profile struct {
 	EchoChildren bool
 	// Dates are the forms of dates accepted on write.
 	Dates DateForms
+	// Arrays are the forms of nested data accepted on write.
+	Arrays ArrayForms
 	// CutLong cuts over-long text silently instead of refusing it.
 	CutLong bool
 	// NoOffset leaves the offset out of /Date(…+0000)/.
@@ -59,6 +61,10 @@ type Profile struct {
 	InnerError bool
 	// BatchLimit is the most operations of one $batch. Default: 100.
 	BatchLimit int
+	// NoBatch answers $batch as an unknown resource.
+	NoBatch bool
+	// LongestAddress is the most characters of an address, of an operation inside a batch too; 0: no limit.
+	LongestAddress int
 	// ContentID says where the answer to a $batch repeats the Content-ID of an operation.
 	ContentID ContentIDEcho
 }
@@ -82,6 +88,8 @@ type Set struct {
 	Create func(context.Context, Row) (Row, error)
 	// Update stores the changed row, through Commit.
 	Update func(context.Context, Row) error
+	// Upsert stores the row of a PUT, whether or not there is one with its key, through Commit. It goes before Update.
+	Upsert func(context.Context, Row) error
 	// Delete removes a row, through Commit.
 	Delete func(context.Context, Row) error
 }
@@ -133,7 +141,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		s.exchange(w, r).fault(Refuse(http.StatusNotFound, CodeNotFound, "No service found"))
-	case rest == "$batch" && r.Method == http.MethodPost:
+	case rest == "$batch" && r.Method == http.MethodPost && !s.Profile.NoBatch:
 		s.batch(w, r)
 	default:
 		s.serve(w, r, rest)
@@ -142,6 +150,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *Service) serve(w http.ResponseWriter, r *http.Request, rest string) {
 	x := s.exchange(w, r)
+	if longest := s.Profile.LongestAddress; longest > 0 && len(r.URL.RequestURI()) > longest {
+		x.fault(Refuse(http.StatusRequestURITooLong, CodeBadQuery, "The address is longer than %d characters", longest))
+		return
+	}
 	if err := x.route(rest); err != nil {
 		x.fault(err)
 	}
@@ -215,11 +227,15 @@ func (x *exchange) route(rest string) error {
 	case !path[0].hasKey:
 		return Refuse(http.StatusNotFound, CodeNotFound, "Resource not found for segment %s", path[1].name)
 	}
-	key, err := set.Type.parseKey(path[0].key)
+	values, err := set.Type.parseKey(path[0].key)
 	if err != nil {
 		return err
 	}
-	if len(path) == 1 {
+	key := set.Type.KeyOf(Row{Values: values})
+	switch {
+	case len(path) == 1 && x.r.Method == http.MethodPut && set.Upsert != nil:
+		return x.upsert(set, Row{Values: values})
+	case len(path) == 1:
 		return x.entity(set, key)
 	}
 	return x.children(set, key, path[1:])
@@ -419,6 +435,28 @@ func (x *exchange) update(set *Set, row Row) error {
 	return nil
 }
 
+// upsert makes the entity of its key what the body says, new or not.
+func (x *exchange) upsert(set *Set, key Row) error {
+	body, err := x.readBody()
+	if err != nil {
+		return err
+	}
+	x.changes.Lock()
+	defer x.changes.Unlock()
+	row, err := x.merge(set.Type, key, body, false)
+	if err != nil {
+		return err
+	}
+	if err := missing(set.Type, row, body); err != nil {
+		return err
+	}
+	if err := set.Upsert(x.r.Context(), row); err != nil {
+		return err
+	}
+	x.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 func (x *exchange) delete(set *Set, row Row) error {
 	if err := x.checkMatch(row); err != nil {
 		return err
@@ -500,13 +538,16 @@ func (s *Service) parseEntity(t *EntityType, body map[string]any) (Row, error) {
 			row.Values[name] = text
 		}
 	}
-	return row, missing(t, row)
+	return row, missing(t, row, body)
 }
 
-func missing(t *EntityType, row Row) error {
+func missing(t *EntityType, row Row, body map[string]any) error {
 	for _, p := range t.Properties {
-		if p.Required && row.Values[p.Name] == "" {
+		switch {
+		case p.Required && row.Values[p.Name] == "":
 			return Refuse(http.StatusBadRequest, CodeBadValue, "Property %s is required", p.Name)
+		case p.NotNull && body[p.Name] == nil:
+			return Refuse(http.StatusBadRequest, CodeBadValue, "Property %s must not be null", p.Name)
 		}
 	}
 	return nil
@@ -524,7 +565,8 @@ func (s *Service) parseChildren(n *Navigation, nested any) ([]Row, error) {
 			list, ok = []any{object}, true
 		}
 	}
-	if !ok {
+	_, plain := nested.([]any)
+	if !ok || s.Profile.Arrays == PlainArraysOnly && !plain || s.Profile.Arrays == ResultsOnly && plain {
 		return nil, Refuse(http.StatusBadRequest, CodeBadValue, "Navigation %s must be an array of objects", n.Name)
 	}
 	rows := []Row{}

@@ -23,6 +23,16 @@ const (
 	EpochDatesOnly DateForms = "epoch"
 )
 
+// ArrayForms says which forms of nested data are accepted in the body of a write.
+type ArrayForms string
+
+// All forms are the default (odata-v2.md §6); that a tenant takes one alone is assumed.
+const (
+	AllArrayForms   ArrayForms = ""
+	PlainArraysOnly ArrayForms = "array"
+	ResultsOnly     ArrayForms = "results"
+)
+
 var (
 	guidForm    = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	decimalForm = regexp.MustCompile(`^-?([0-9]+)(?:\.([0-9]+))?$`)

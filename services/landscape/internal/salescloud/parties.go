@@ -65,18 +65,18 @@ func add[T comparable](t *store.Table[party[T]], id string, p T, now time.Time) 
 }
 
 // partyObjectID is the same for the same party, whenever it is asked for.
-func partyObjectID(set, id string) string {
-	return hexUpper(uuid.NewSHA1(uuid.NameSpaceURL, []byte(set+"/"+id)))
-}
+func partyObjectID(set, id string) string { return hexUpper(partyUUID(set, id)) }
+
+func partyUUID(set, id string) uuid.UUID { return uuid.NewSHA1(uuid.NameSpaceURL, []byte(set+"/"+id)) }
 
 func hexUpper(id uuid.UUID) string { return strings.ToUpper(strings.ReplaceAll(id.String(), "-", "")) }
 
 func (s *Simulator) partySets() []*odatasim.Set {
 	return []*odatasim.Set{
-		{Name: "CorporateAccountCollection", Type: accountType, List: s.listAccounts("CorporateAccountCollection", "AccountID", false)},
-		{Name: "IndividualCustomerCollection", Type: individualType, List: s.listAccounts("IndividualCustomerCollection", "CustomerID", true)},
-		{Name: "ContactCollection", Type: contactType, List: s.listContacts},
-		{Name: "EmployeeCollection", Type: employeeType, List: s.listEmployees},
+		{Name: accountSet, Type: accountType, List: s.listAccounts(accountSet, "AccountID", false)},
+		{Name: individualSet, Type: individualType, List: s.listAccounts(individualSet, "CustomerID", true)},
+		{Name: contactSet, Type: contactType, List: s.listContacts},
+		{Name: employeeSet, Type: employeeType, List: s.listEmployees},
 	}
 }
 
@@ -97,7 +97,7 @@ func (s *Simulator) listContacts(*odatasim.Filter) []odatasim.Row {
 	var rows []odatasim.Row
 	for _, c := range s.contacts.All() {
 		rows = append(rows, odatasim.Row{Values: map[string]string{
-			"ObjectID": partyObjectID("ContactCollection", c.Party.ID), "ContactID": c.Party.ID, "AccountID": c.Party.AccountID,
+			"ObjectID": partyObjectID(contactSet, c.Party.ID), "ContactID": c.Party.ID, "AccountID": c.Party.AccountID,
 			"Name": c.Party.Name, "Email": c.Party.Email, "ExternalID": c.Party.ExternalID, "ExternalSystem": c.Party.ExternalSystem,
 			"ChangedOn": odatasim.FormatDate(c.ChangedOn),
 		}})
@@ -109,7 +109,7 @@ func (s *Simulator) listEmployees(*odatasim.Filter) []odatasim.Row {
 	var rows []odatasim.Row
 	for _, e := range s.employees.All() {
 		rows = append(rows, odatasim.Row{Values: map[string]string{
-			"ObjectID": partyObjectID("EmployeeCollection", e.Party.ID), "BusinessPartnerID": e.Party.ID, "EmployeeID": e.Party.EmployeeID,
+			"ObjectID": partyObjectID(employeeSet, e.Party.ID), "BusinessPartnerID": e.Party.ID, "EmployeeID": e.Party.EmployeeID,
 			"UserID": e.Party.UserID, "Name": e.Party.Name, "Email": e.Party.Email,
 		}})
 	}
@@ -147,11 +147,72 @@ func (s *Simulator) describeParties(values map[string]string) error {
 	for _, f := range partyFields {
 		name, known := f.find(s, values[f.id])
 		if values[f.id] != "" && !known && !s.settings.AcceptUnknownParties {
-			return odatasim.Refuse(http.StatusBadRequest, odatasim.CodeBadValue, "Business partner of property %s does not exist", f.id)
+			return s.unknownParty(f.id, values[f.id])
 		}
 		values[f.name] = name
 	}
+	if s.settings.NeedAccount && values["MainAccountPartyID"] == "" {
+		return odatasim.Refuse(http.StatusBadRequest, odatasim.CodeBadValue, "A task needs a business partner")
+	}
 	return nil
+}
+
+func (s *Simulator) unknownParty(field, id string) error {
+	words := map[PartyWords]string{
+		WordsField:   "Business partner of property " + field + " does not exist",
+		WordsID:      "Business partner " + id + " does not exist",
+		WordsNothing: "Business partner does not exist",
+	}
+	return odatasim.Refuse(http.StatusBadRequest, odatasim.CodeBadValue, "%s", words[s.settings.PartyWords])
+}
+
+// The sets of business partners.
+const (
+	accountSet    = "CorporateAccountCollection"
+	individualSet = "IndividualCustomerCollection"
+	contactSet    = "ContactCollection"
+	employeeSet   = "EmployeeCollection"
+)
+
+// AccountUUID is the account's id in Version 2.
+func AccountUUID(a Account) string {
+	if a.Person {
+		return partyUUID(individualSet, a.ID).String()
+	}
+	return partyUUID(accountSet, a.ID).String()
+}
+
+// ContactUUID is the contact's id in Version 2.
+func ContactUUID(c Contact) string { return partyUUID(contactSet, c.ID).String() }
+
+// EmployeeUUID is the employee's id in Version 2.
+func EmployeeUUID(e Employee) string { return partyUUID(employeeSet, e.ID).String() }
+
+// UUID gives the id in Version 2 of the account, contact or employee that has that id here; empty if there is none.
+func (s *Simulator) UUID(id string) string {
+	if a, ok := s.accounts.Get(id); ok {
+		return AccountUUID(a.Party)
+	}
+	if c, ok := s.contacts.Get(id); ok {
+		return ContactUUID(c.Party)
+	}
+	if e, ok := s.employees.Get(id); ok {
+		return EmployeeUUID(e.Party)
+	}
+	return ""
+}
+
+// HasAccount tells whether an account has that UUID.
+func (s *Simulator) HasAccount(uuid string) bool { return has(s.accounts, AccountUUID, uuid) }
+
+// HasContact tells whether a contact has that UUID.
+func (s *Simulator) HasContact(uuid string) bool { return has(s.contacts, ContactUUID, uuid) }
+
+// HasEmployee tells whether an employee has that UUID.
+func (s *Simulator) HasEmployee(uuid string) bool { return has(s.employees, EmployeeUUID, uuid) }
+
+func has[T any](t *store.Table[party[T]], id func(T) string, uuid string) bool {
+	return len(t.Find(func(p party[T]) bool { return id(p.Party) == uuid })) > 0
 }
 
 func values[T any](all []party[T]) []T {

@@ -292,12 +292,67 @@ func TestSwitchesOfTheTenant(t *testing.T) {
 		{"extension field", salescloud.Settings{ExtensionFields: []salescloud.ExtensionField{{"ResponseID_KUT", 40}}}, `{"ResponseID_KUT":"R_1"}`, 201},
 		{"extension field too long", salescloud.Settings{ExtensionFields: []salescloud.ExtensionField{{"ResponseID_KUT", 2}}}, `{"ResponseID_KUT":"R_1"}`, 400},
 		{"individual customer", salescloud.Settings{}, `{"MainAccountPartyID":"1000777"}`, 201},
+		{"task without account", salescloud.Settings{NeedAccount: true}, `{"Subject":"a"}`, 400},
+		{"task with account", salescloud.Settings{NeedAccount: true}, `{"MainAccountPartyID":"1000123"}`, 201},
 		{"/Date()/ only", salescloud.Settings{Dates: odatasim.EpochDatesOnly}, contractTask, 400},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			client, _ := start(t, c.settings)
 			client.want(c.want, "POST", "TasksCollection", c.body)
 		})
+	}
+}
+
+func TestRefusalOfAnUnknownPartySaysAsMuchAsItsSwitch(t *testing.T) {
+	for words, want := range map[salescloud.PartyWords]string{
+		salescloud.WordsField: "MainAccountPartyID", salescloud.WordsID: "Business partner 999 ", salescloud.WordsNothing: "Business partner does not exist",
+	} {
+		c, _ := start(t, salescloud.Settings{PartyWords: words})
+		if got := c.want(400, "POST", "TasksCollection", `{"MainAccountPartyID":"999"}`); !strings.Contains(got, want) {
+			t.Errorf("%q: %s", words, got)
+		}
+	}
+}
+
+func TestSetThatTheTenantDoesNotHaveIsNotFound(t *testing.T) {
+	c, _ := start(t, salescloud.Settings{MissingSets: []string{"TasksPriorityCodeCollection"}})
+	c.want(404, "GET", "TasksPriorityCodeCollection", "")
+	c.want(200, "GET", "TasksStatusCollection", "")
+}
+
+func TestCallsAboveTheRateAreRefusedUntilTheNextSecond(t *testing.T) {
+	now := time.Date(2026, 7, 24, 9, 30, 0, 0, time.UTC)
+	c, _ := start(t, salescloud.Settings{PerSecond: 2, NoCSRF: true, Now: func() time.Time { return now }}) // connecting was the first
+	c.want(200, "GET", "TasksCollection", "")
+	c.want(429, "GET", "TasksCollection", "")
+	now = now.Add(time.Second)
+	c.want(200, "GET", "TasksCollection", "")
+}
+
+func TestSettingsAreChangedByText(t *testing.T) {
+	s, err := salescloud.Settings{Username: "kept"}.With([]byte(`{lockStatus: 500, dates: epoch, extensionFields: [{name: ResponseID_KUT, maxLength: 40}], codeLists: {TasksPriorityCodeCollection: [{code: "5"}]}}`))
+	if err != nil || s.Username != "kept" || s.LockStatus != 500 || s.Dates != odatasim.EpochDatesOnly || s.ExtensionFields[0].MaxLength != 40 || s.CodeLists["TasksPriorityCodeCollection"][0].Code != "5" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if s, err := (salescloud.Settings{Username: "kept"}).With(nil); err != nil || s.Username != "kept" {
+		t.Errorf("nothing changed: %+v, %v", s, err)
+	}
+	for _, wrong := range []string{"{lockStat: 1}", "{dates: us}", "{partyWords: all}", "{errorBody: pdf}", "["} {
+		if _, err := (salescloud.Settings{}).With([]byte(wrong)); err == nil {
+			t.Errorf("%s is taken", wrong)
+		}
+	}
+}
+
+func TestPartiesHaveAUUIDInVersion2(t *testing.T) {
+	_, s := start(t, salescloud.Settings{})
+	for id, has := range map[string]func(string) bool{"1000123": s.HasAccount, "1000777": s.HasAccount, "1000456": s.HasContact, "8000001": s.HasEmployee} {
+		if uuid := s.UUID(id); len(uuid) != 36 || !has(uuid) {
+			t.Errorf("%s is %q", id, uuid)
+		}
+	}
+	if s.UUID("999") != "" || s.HasAccount(s.UUID("1000456")) {
+		t.Error("somebody has a UUID who should not")
 	}
 }
 

@@ -1,12 +1,13 @@
 // Package salescloud simulates SAP Sales Cloud Version 1 (SAP Cloud for Customer) as far as closeloop meets it: tasks
 // with their texts, their code lists, and the business partners that a task refers to. It is written from
-// sap-sales-cloud.md and odata-v2.md. Version 2 (REST) is not simulated.
+// sap-sales-cloud.md and odata-v2.md. Version 2 (REST) is package version2, with the same business partners.
 package salescloud
 
 import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ type Simulator struct {
 	locks    int // writes still to be answered with a lock conflict
 	parallel int
 	peak     int
+	second   int64 // the second that calls are counted in
+	inSecond int
 }
 
 // New opens the simulator's books in st and gives a simulator that goes on with what they hold.
@@ -75,6 +78,9 @@ func New(st *store.Store, settings Settings, log *slog.Logger) (*Simulator, erro
 		s.service.Sets = append(s.service.Sets, s.childSet(c))
 	}
 	s.service.Sets = append(s.service.Sets, s.codeListSets()...)
+	s.service.Sets = slices.DeleteFunc(s.service.Sets, func(set *odatasim.Set) bool {
+		return slices.Contains(s.settings.MissingSets, set.Name)
+	})
 	return s, nil
 }
 
@@ -107,6 +113,10 @@ func (s *Simulator) API() http.Handler {
 			return
 		}
 		defer s.leave()
+		if !s.inPace() {
+			http.Error(w, "Too many requests", http.StatusTooManyRequests)
+			return
+		}
 		guarded.ServeHTTP(w, r)
 	})
 	return mux
@@ -127,6 +137,21 @@ func (s *Simulator) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.parallel--
+}
+
+// inPace counts the call, and tells whether the second has room for it.
+func (s *Simulator) inPace() bool {
+	if s.settings.PerSecond <= 0 {
+		return true
+	}
+	now := s.now().Unix()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now != s.second {
+		s.second, s.inSecond = now, 0
+	}
+	s.inSecond++
+	return s.inSecond <= s.settings.PerSecond
 }
 
 // ExpireSessions ends every session: each client's next write is refused until it fetches a token again.

@@ -41,6 +41,7 @@ type overview struct {
 	Recognitions listing[recognitionRow]
 	Approvals    listing[recognitionRow]
 	Deliveries   listing[qualtrics.Delivery]
+	Told         listing[awardco.Delivery]
 	Calls        []vendorCalls
 	Faults       []faults.Fault
 	Vendors      []string
@@ -124,10 +125,11 @@ func (p *Pages) showOverview(w http.ResponseWriter, status int, wrong problem, t
 		Recognitions: recognitions(a, func(r awardco.Recognition) bool { return r.State != awardco.Pending }),
 		Approvals:    recognitions(a, func(r awardco.Recognition) bool { return r.State == awardco.Pending }),
 		Deliveries:   newest(q.Deliveries, func(d qualtrics.Delivery) qualtrics.Delivery { return d }),
+		Told:         newest(a.Deliveries, func(d awardco.Delivery) awardco.Delivery { return d }),
 		Calls:        calls(q, m, s, a),
 		Faults:       p.Faults.List(), Vendors: p.Faults.Vendors(),
 		Methods: []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
-		Kinds:   []string{faults.Status, faults.LostAnswer, faults.Slow, faults.Hang},
+		Kinds:   faults.Kinds(),
 		Problem: wrong, Typed: typed, WithPeople: p.People != nil,
 	}
 	p.show(w, status, "overview", o)

@@ -22,6 +22,7 @@ import (
 	"github.com/closeloop/closeloop/services/landscape/internal/people"
 	"github.com/closeloop/closeloop/services/landscape/internal/qualtrics"
 	"github.com/closeloop/closeloop/services/landscape/internal/salescloud"
+	"github.com/closeloop/closeloop/services/landscape/internal/traffic"
 )
 
 // Landscape is what the pages show and change.
@@ -33,6 +34,8 @@ type Landscape struct {
 	People     *people.People // nil where nobody answers by themselves
 	Campaigns  *demo.Campaigns
 	Faults     *faults.Desk
+	Traffic    *traffic.Counter
+	Switches   qualtrics.Switches // that the settings give
 	Surveys    []qualtrics.Survey
 	// Books gives what books.json shows.
 	Books func() any
@@ -61,6 +64,12 @@ type Pages struct {
 //	GET  /landscape/                            the overview
 //	GET  /landscape/mail/{id}                   a mail as its reader sees it
 //	GET  /landscape/books.json                  all books
+//	GET  /landscape/calls                       calls by vendor and operation, and how Qualtrics's limits stand
+//	DELETE /landscape/calls                     begins to count anew
+//	GET  /landscape/qualtrics/switches          how Qualtrics behaves
+//	PATCH /landscape/qualtrics/switches         changes some of it, see [qualtrics.Switches.With]
+//	DELETE /landscape/qualtrics/switches        back to what the settings say
+//	DELETE /landscape/qualtrics/tokens          ends every OAuth access token
 //	     /landscape/faults                      see [faults.Desk.Routes]
 //	POST /landscape/faults/add                  a fault, from the form of the overview
 //	POST /landscape/faults/{id}/remove          ends it
@@ -85,6 +94,12 @@ func New(l Landscape, log *slog.Logger) *Pages {
 	mux.HandleFunc("GET /landscape/mail/{id}", p.showMail)
 	mux.HandleFunc("GET /landscape/books.json", p.showBooks)
 	mux.Handle("GET /landscape/static/", http.StripPrefix("/landscape/static/", http.FileServerFS(static)))
+	mux.HandleFunc("GET /landscape/calls", p.showCalls)
+	mux.HandleFunc("DELETE /landscape/calls", p.forgetCalls)
+	mux.HandleFunc("GET /landscape/qualtrics/switches", p.showSwitches)
+	mux.HandleFunc("PATCH /landscape/qualtrics/switches", p.changeSwitches)
+	mux.HandleFunc("DELETE /landscape/qualtrics/switches", p.resetSwitches)
+	mux.HandleFunc("DELETE /landscape/qualtrics/tokens", p.revokeTokens)
 	p.Faults.Routes(mux)
 	mux.HandleFunc("POST /landscape/faults/add", p.addFault)
 	mux.HandleFunc("POST /landscape/faults/{id}/remove", p.removeFault)
@@ -129,8 +144,12 @@ func (p *Pages) show(w http.ResponseWriter, status int, page string, data any) {
 
 func (p *Pages) showBooks(w http.ResponseWriter, _ *http.Request) {
 	body, err := json.MarshalIndent(p.Books(), "", "  ")
+	p.answerJSON(w, body, err)
+}
+
+func (p *Pages) answerJSON(w http.ResponseWriter, body []byte, err error) {
 	if err != nil {
-		p.log.Error("the books could not be written", "error", err)
+		p.log.Error("an answer could not be written", "error", err)
 		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
 		return
 	}
