@@ -6,6 +6,7 @@ require (
 	github.com/chromedp/chromedp v0.23.0
 	github.com/closeloop/closeloop/pkg v0.0.0
 	github.com/closeloop/closeloop/pkg/browsertest v0.0.0
+	github.com/closeloop/closeloop/proto-events v0.0.0
 	github.com/closeloop/closeloop/services/awardco-recognizer v0.0.0
 	github.com/closeloop/closeloop/services/c4c-tasker v0.0.0
 	github.com/closeloop/closeloop/services/feedback-router v0.0.0
@@ -27,7 +28,6 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/chromedp/cdproto v0.159.0 // indirect
-	github.com/closeloop/closeloop/proto-events v0.0.0 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect

@@ -1,225 +1,197 @@
-// Package marketing writes interactions to SAP Marketing Cloud (API_MKT_INTERACTION_SRV), as in
-// sap-marketing-cloud.md §2.
+// Package marketing writes to SAP Marketing Cloud: interactions (API_MKT_INTERACTION_SRV), survey responses
+// (CUAN_SURVEY_IMPORT_SRV) and contacts (API_MKT_CONTACT_SRV), as in sap-marketing-cloud.md. It writes many records in
+// one call and looks many up in one.
 package marketing
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
 	"github.com/closeloop/closeloop/pkg/outbound"
 )
 
-// ServiceRoot is the path of the interaction service (sap-marketing-cloud.md §2).
-const ServiceRoot = "/sap/opu/odata/sap/API_MKT_INTERACTION_SRV"
-
-// newKey is sent on create; the server assigns the real one (§2.3).
-const newKey = "00000000-0000-0000-0000-000000000000"
-
-// Types of interactions that closeloop writes (§2.2).
+// Paths of the services (sap-marketing-cloud.md §2, §4, §5).
 const (
-	SurveyLinkCreated = "SURVEY_LINK_CREATED"
-	SurveyResponse    = "SURVEY_RESPONSE"
+	InteractionService = "/sap/opu/odata/sap/API_MKT_INTERACTION_SRV"
+	ContactService     = "/sap/opu/odata/sap/API_MKT_CONTACT_SRV"
+	SurveyService      = "/sap/opu/odata/sap/CUAN_SURVEY_IMPORT_SRV"
 )
 
-// Lengths of the fields that we fill (§2.2).
+// WriteMode chooses how interactions are written.
+type WriteMode string
+
+// The write modes. Auto begins with the deep insert of the published flow and falls back to a batch, or to single calls,
+// where the tenant has no such set (sap-marketing-cloud.md, rule 6).
 const (
-	maxSourceObject = 50
-	maxSubject      = 255
-	maxContactID    = 255
+	Auto         WriteMode = "auto"
+	DeepInsert   WriteMode = "deep-insert"
+	Batch        WriteMode = "batch"
+	Interactions WriteMode = "interactions"
 )
 
-// Interaction is what is to be written. Type and SourceObject together are our idempotency key: they are what the
-// look-up finds it by.
-type Interaction struct {
-	Type         string
-	At           time.Time
-	SourceObject string
-	// SourceObjectType is CUAN_CAMPAIGN_OUTBOUND where SourceObject is an outbound id: Marketing derives the contact
-	// from it, so none is sent (§2.3).
-	SourceObjectType string
-	// AdditionalID, Contact…, Medium, Content… and Sentiment are for answers (§5, marked assumed).
-	AdditionalID             string
-	ContactOrigin, ContactID string
-	Medium                   string
-	ContentSubject, Content  string
-	Sentiment                *int16
-	// Link is not filterable, so nothing can be found by it.
-	Link string
-	// Custom are the tenant's extension fields (YY1_…).
-	Custom map[string]string
+// Form is how values are written where tenants are assumed to differ (odata-v2.md §12).
+type Form struct {
+	// WrappedArrays writes {"results":[…]} in place of […].
+	WrappedArrays bool
+	// Ticks writes dates as /Date(ms)/ in place of ISO 8601.
+	Ticks bool
 }
 
-// Written is an interaction that exists. ID is empty where the tenant's answer does not tell it.
+func (f Form) array(items []any) any {
+	if f.WrappedArrays {
+		return map[string]any{"results": items}
+	}
+	return items
+}
+
+// offset is an Edm.DateTimeOffset: seconds are as fine as the published flow has it.
+func (f Form) offset(t time.Time) any {
+	if f.Ticks {
+		return odata.Ticks(t.Truncate(time.Second))
+	}
+	return odata.DateTimeOffset{Time: t.Truncate(time.Second)}
+}
+
+// local is an Edm.DateTime, which has no zone.
+func (f Form) local(t time.Time) any {
+	if f.Ticks {
+		return odata.Ticks(t.Truncate(time.Second))
+	}
+	return odata.DateTime{Time: t.Truncate(time.Second)}
+}
+
+// Options of a [Client].
+type Options struct {
+	// Interactions is a session for [InteractionService]. Required.
+	Interactions *odata.Client
+	// Surveys and Contacts are sessions for [SurveyService] and [ContactService], where they are written to.
+	Surveys, Contacts *odata.Client
+	// Mode of writing interactions. Default [Auto].
+	Mode WriteMode
+	// PerCall is the most interactions of one deep insert. Default 200.
+	PerCall int
+	// NoBatch says that the tenant has no $batch: look-ups are reads of their own, and so are writes but deep inserts.
+	NoBatch bool
+	// IDsPerFilter is the most ids that one filter asks for. Default 40.
+	IDsPerFilter int
+	// Survey says how survey responses are written.
+	Survey Survey
+	Form   Form
+}
+
+// Client writes and finds records. It is safe for concurrent use.
+type Client struct {
+	Options
+	// Set when the tenant turned out not to have it.
+	noDeepInsert, noBatch atomic.Bool
+}
+
+const (
+	defaultPerCall      = 200
+	defaultIDsPerFilter = 40
+	// singly is how many single writes count as one call: few enough to be done within the lease of the ledger.
+	singly = 16
+)
+
+// New makes a client.
+func New(o Options) *Client {
+	o.Mode = cmp.Or(o.Mode, Auto)
+	o.PerCall = cmp.Or(o.PerCall, defaultPerCall)
+	o.IDsPerFilter = cmp.Or(o.IDsPerFilter, defaultIDsPerFilter)
+	c := &Client{Options: o}
+	c.noBatch.Store(o.NoBatch)
+	return c
+}
+
+// Outcome of one record of many.
+type Outcome struct {
+	Written Written
+	Err     error
+}
+
+// Written is a record that exists. ID is empty where the tenant's answer does not tell it.
 type Written struct {
 	ID string `json:"id"`
 }
 
-// WriteMode chooses the entity set that interactions are posted to.
-type WriteMode string
-
-// The write modes. Auto begins with the deep insert of the published flow and falls back to Interactions where the
-// tenant has no such set.
-const (
-	Auto         WriteMode = "auto"
-	DeepInsert   WriteMode = "deep-insert"
-	Interactions WriteMode = "interactions"
-)
-
-// Client writes and finds interactions.
-type Client struct {
-	odata *odata.Client
-	mode  WriteMode
-	// noDeepInsert is set when the tenant turned out not to have the set.
-	noDeepInsert atomic.Bool
+// one is a write that has a session, a request and what is personal in it.
+type one struct {
+	request  odata.Request
+	personal []string
 }
 
-// New makes a client on a session for [ServiceRoot].
-func New(session *odata.Client, mode WriteMode) *Client { return &Client{odata: session, mode: mode} }
-
-// Write creates the interaction, which is to pass [Interaction.Check] first. Every repeat makes one more (§ "Twelve rules" 2), so a lost answer is settled by
-// [Client.Find].
-func (c *Client) Write(ctx context.Context, i Interaction) (Written, error) {
-	if c.mode == Interactions || c.noDeepInsert.Load() {
-		return c.insert(ctx, i)
+// independently writes records that have nothing to do with each other: in batches with a changeset for each, or by
+// single calls where there are few or no $batch. It gives an error or nil for each.
+func (c *Client) independently(ctx context.Context, session *odata.Client, operation string, records []one) []error {
+	errs := make([]error, 0, len(records))
+	for len(records) > 0 {
+		n := min(len(records), session.BatchLimit())
+		errs = append(errs, c.together(ctx, session, operation, records[:n])...)
+		records = records[n:]
 	}
-	w, err := c.deepInsert(ctx, i)
-	if c.mode == Auto && isMissing(err) {
-		c.noDeepInsert.Store(true)
-		return c.insert(ctx, i)
-	}
-	return w, err
+	return errs
 }
 
-func (c *Client) deepInsert(ctx context.Context, i Interaction) (Written, error) {
-	var answer struct {
-		Interactions odata.Array[reference] `json:"Interactions"`
+func (c *Client) together(ctx context.Context, session *odata.Client, operation string, records []one) []error {
+	if len(records) == 1 || c.noBatch.Load() {
+		return c.oneByOne(ctx, session, operation, records)
 	}
-	body := map[string]any{"Interactions": []any{i.body()}}
-	if err := c.odata.Create(ctx, "deep insert interactions", "InteractionsDeepInsert", body, &answer, i.personal()...); err != nil {
-		return Written{}, err
+	var steps []odata.Step
+	var personal []string
+	for _, r := range records {
+		steps, personal = append(steps, odata.Step{r.request}), append(personal, r.personal...)
 	}
-	if len(answer.Interactions) == 0 {
-		return Written{}, nil
+	errs, err := session.Batch(ctx, operation, steps, personal...)
+	if c.batchMissing(err) {
+		return c.oneByOne(ctx, session, operation, records)
 	}
-	return Written{ID: answer.Interactions[0].UUID}, nil
-}
-
-func (c *Client) insert(ctx context.Context, i Interaction) (Written, error) {
-	var answer reference
-	if err := c.odata.Create(ctx, "create interaction", "Interactions", i.body(), &answer, i.personal()...); err != nil {
-		return Written{}, err
-	}
-	return Written{ID: answer.UUID}, nil
-}
-
-type reference struct {
-	UUID string `json:"InteractionUUID"`
-}
-
-// Find looks for an interaction of that type and source object, the documented guard before every post (§2.3).
-func (c *Client) Find(ctx context.Context, kind, sourceObject string) (Written, bool, error) {
-	q := url.Values{
-		"$filter": {fmt.Sprintf("InteractionType eq %s and InteractionSourceObject eq %s", odata.Quote(kind), odata.Quote(sourceObject))},
-		"$select": {"InteractionUUID"},
-		"$top":    {"1"},
-	}
-	var found odata.Array[reference]
-	if err := c.odata.Get(ctx, "find interaction", "Interactions", q, &found); err != nil {
-		return Written{}, false, err
-	}
-	if len(found) == 0 {
-		return Written{}, false, nil
-	}
-	return Written{ID: found[0].UUID}, true, nil
-}
-
-// Check refuses what the vendor would refuse or, worse, cut (§12): a [fault.Invalid] with the name of the vendor's field.
-func (i Interaction) Check() error {
-	for _, field := range []struct {
-		name, value string
-		limit       int
-	}{
-		{"InteractionSourceObject", i.SourceObject, maxSourceObject},
-		{"InteractionSourceObjectAddlID", i.AdditionalID, maxSourceObject},
-		{"InteractionContactId", i.ContactID, maxContactID},
-	} {
-		if n := utf8.RuneCountInString(field.value); n > field.limit {
-			return fault.At(field.name, "has %d characters, %s in SAP Marketing Cloud holds %d", n, field.name, field.limit)
+	if err != nil {
+		errs = make([]error, len(records))
+		for i := range errs {
+			errs[i] = err
 		}
 	}
-	if i.SourceObject == "" {
-		return fault.At("InteractionSourceObject", "is empty: without it the interaction could not be found again")
-	}
-	return nil
+	return errs
 }
 
-func (i Interaction) body() map[string]any {
-	b := map[string]any{
-		"InteractionUUID":         newKey,
-		"InteractionType":         i.Type,
-		"InteractionTimeStampUTC": i.At.UTC().Format("2006-01-02T15:04:05Z"),
-		"InteractionSourceObject": i.SourceObject,
+// batchMissing notes that the tenant has no $batch.
+func (c *Client) batchMissing(err error) bool {
+	if isMissing(err) {
+		c.noBatch.Store(true)
+		return true
 	}
-	for name, value := range map[string]string{
-		"InteractionSourceObjectType":   i.SourceObjectType,
-		"InteractionSourceObjectAddlID": i.AdditionalID,
-		"InteractionSourceDataURL":      i.Link,
-		"CommunicationMedium":           i.Medium,
-		"InteractionContentSubject":     cut(i.ContentSubject, maxSubject),
-		"InteractionContent":            i.Content,
-	} {
-		if value != "" {
-			b[name] = value
-		}
-	}
-	if i.ContactID != "" && i.ContactOrigin != "" { // one without the other names nobody
-		b["InteractionContactOrigin"], b["InteractionContactId"] = i.ContactOrigin, i.ContactID
-	}
-	if i.Sentiment != nil {
-		b["InteractionSentimentValue"] = *i.Sentiment
-	}
-	maps.Copy(b, anyOf(i.Custom))
-	return b
+	return false
 }
 
-func anyOf(m map[string]string) map[string]any {
-	out := make(map[string]any, len(m))
-	for k, v := range m {
-		out[k] = v
+// oneByOne makes a call for each; the session's client limits how many run at once.
+func (c *Client) oneByOne(ctx context.Context, session *odata.Client, operation string, records []one) []error {
+	errs := make([]error, len(records))
+	var all sync.WaitGroup
+	for i, r := range records {
+		all.Go(func() {
+			if r.request.Method == http.MethodPut {
+				errs[i] = session.Put(ctx, operation, r.request.Path, r.request.Body, r.personal...)
+			} else {
+				errs[i] = session.Create(ctx, operation, r.request.Path, r.request.Body, r.request.Into, r.personal...)
+			}
+		})
 	}
-	return out
+	all.Wait()
+	return errs
 }
 
-// personal lists what must never appear in an error text; of an answer, each line of "question: text".
-func (i Interaction) personal() []string {
-	all := []string{i.Link, i.Content, i.ContactID}
-	for line := range strings.Lines(i.Content) {
-		_, text, _ := strings.Cut(line, ": ")
-		all = append(all, text)
-	}
-	return all
-}
-
-func cut(s string, limit int) string {
-	r := []rune(s)
-	if len(r) <= limit {
-		return s
-	}
-	return string(r[:limit])
-}
-
-// isMissing tells that the tenant does not have the entity set.
+// isMissing tells that the tenant does not have the entity set, or no $batch.
 func isMissing(err error) bool {
+	if !fault.Is(err, fault.Refused) && !fault.Is(err, fault.Unknown) {
+		return false
+	}
 	var status *outbound.StatusError
 	if !errors.As(err, &status) {
 		return false

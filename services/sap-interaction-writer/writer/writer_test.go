@@ -63,7 +63,7 @@ func TestLinkIsWrittenAsDocumentedAfterALook(t *testing.T) {
 	if got := f.tenant.written(0); !reflect.DeepEqual(got, want) {
 		t.Errorf("written\n%v, want\n%v", got, want)
 	}
-	if got := f.tenant.Patterns(); !slices.Equal(got, []string{find, fetch, deepInsert}) {
+	if got := f.tenant.Patterns(); !slices.Equal(got, []string{find, find, fetch, deepInsert}) {
 		t.Errorf("called %v", got)
 	}
 	m := e.Data.(*eventsv1.InteractionWritten)
@@ -114,7 +114,7 @@ func TestWriteModeIsKept(t *testing.T) {
 		f := start(t, servicetest.Env{"SAP_MARKETING_WRITE_MODE": "interactions"})
 		f.broker.Publish(subjects.SurveyLinkCreated, link)
 		f.written(1)
-		if got := f.tenant.Patterns(); !slices.Equal(got, []string{find, fetch, insert}) {
+		if got := f.tenant.Patterns(); !slices.Equal(got, []string{find, find, fetch, insert}) {
 			t.Errorf("called %v", got)
 		}
 	})
@@ -164,8 +164,8 @@ func TestInteractionThatIsThereIsNotWrittenAgain(t *testing.T) {
 	if m := f.written(1); m.GetInteractionId() != uuid(2) {
 		t.Errorf("interaction.written is %v, want the one that is there", m)
 	}
-	if got := f.tenant.Patterns(); !slices.Equal(got, []string{find}) {
-		t.Errorf("called %v, want the look alone", got)
+	if got := f.tenant.Patterns(); !slices.Equal(got, []string{find, find}) {
+		t.Errorf("called %v, want the looks alone", got)
 	}
 }
 
@@ -380,7 +380,7 @@ func TestLogTellsNothingOfThePerson(t *testing.T) {
 
 func TestSettingsThatCannotWorkAreRefusedByName(t *testing.T) {
 	for variable, env := range map[string]servicetest.Env{
-		"SAP_MARKETING_PASSWORD": {}, "SAP_MARKETING_WRITE_MODE": {"SAP_MARKETING_WRITE_MODE": "batch"}, "SAP_MARKETING_PARALLEL": {"SAP_MARKETING_PARALLEL": "0"},
+		"SAP_MARKETING_PASSWORD": {}, "SAP_MARKETING_WRITE_MODE": {"SAP_MARKETING_WRITE_MODE": "many"}, "SAP_MARKETING_PARALLEL": {"SAP_MARKETING_PARALLEL": "0"},
 	} {
 		if err := servicetest.Load(env, writer.Define().Settings); err == nil || !strings.Contains(err.Error(), variable) {
 			t.Errorf("%v: error %v does not name %s", env, err, variable)
@@ -391,3 +391,5 @@ func TestSettingsThatCannotWorkAreRefusedByName(t *testing.T) {
 func TestREADMEListsTheSettings(t *testing.T) {
 	settingstest.CheckREADME(t, "../README.md", writer.Define().Settings)
 }
+
+func definedSettings() any { return writer.Define().Settings }

@@ -35,6 +35,7 @@ var vendors = []vendor{
 	}},
 	{"Awardco", "AWARDCO_BASE_URL", map[string]string{
 		"AWARDCO_BASE_URL": "{url}/api", "AWARDCO_API_KEY": "simulated-key", "AWARDCO_PROGRAM": "Qualtrics CSAT Recognition",
+		"AWARDCO_WEBHOOK_SECRETS": "simulated-webhook-secret",
 	}},
 }
 
