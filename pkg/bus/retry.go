@@ -18,6 +18,9 @@ var delays = []time.Duration{
 	1 * time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 8 * time.Hour,
 }
 
+// allDelays is how long an event is tried again at least, when its handler says when.
+const allDelays = 24 * time.Hour
+
 // retryDelay is the wait after that many attempts, or false when there have been enough.
 func retryDelay(attempts int) (time.Duration, bool) {
 	if attempts < 1 || attempts > len(delays) {

@@ -119,6 +119,10 @@ func (c *Consuming) ack(ctx context.Context, d *delivery) error {
 func (c *Consuming) retry(ctx context.Context, d *delivery, f *fault.Fault) (string, time.Duration, error) {
 	d.attempts++
 	delay, again := retryDelay(d.attempts)
+	if f.Class == fault.NotYet && f.After > 0 {
+		// The handler knows when, and ends it by itself when that is too late. A day is the most for it too.
+		delay, again = f.After, again || time.Since(d.origin.Time) < allDelays
+	}
 	if !again {
 		return "dead letter", 0, c.deadLetter(ctx, d, fault.Exhausted, f)
 	}

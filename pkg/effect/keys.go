@@ -60,8 +60,11 @@ func Contact(listID, who string) Key { return Key{"qualtrics.contact", listID + 
 // Swept is the notification of one response that the sweep found and Qualtrics never told of.
 func Swept(responseID string) Key { return Key{"survey.swept", responseID} }
 
-// SweepTurn keeps whose turn it is to sweep, SweptSurveys the surveys of which answers came, and Sweep how one
-// distribution stood when it was looked at.
-func SweepTurn() Key                  { return Key{"feedback.sweep", "turn"} }
-func SweptSurveys() Key               { return Key{"feedback.sweep", "surveys"} }
+// SweepTurn keeps whose turn it is to sweep.
+func SweepTurn() Key { return Key{"feedback.sweep", "turn"} }
+
+// SweptSurveys keeps the surveys of which answers came.
+func SweptSurveys() Key { return Key{"feedback.sweep", "surveys"} }
+
+// Sweep keeps how one distribution stood when the sweep looked at it.
 func Sweep(distributionID string) Key { return Key{"feedback.sweep", distributionID} }

@@ -47,6 +47,8 @@ type Group[T any] struct {
 	Send func(ctx context.Context, items []int) ([]Result[T], error)
 	// PerCall is the most items of one Send; 0 means no limit.
 	PerCall int
+	// Settle is that of [Write].
+	Settle time.Duration
 }
 
 // Ended is how one item of [DoMany] ended.
@@ -175,7 +177,7 @@ func (m *many[T]) judge(ctx context.Context, i int, f Found[T]) bool {
 	case f.Found:
 		m.keep(ctx, i, f.Result)
 	case lost:
-		if err := m.runs[i].settling(s); err != nil {
+		if err := m.runs[i].settling(s, m.group.Settle); err != nil {
 			m.fail(ctx, i, err)
 			return false
 		}

@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,6 +26,8 @@ type Write[T any] struct {
 	Repeatable bool
 	// ProbeFirst probes before the first Send as well, where somebody else may have done it.
 	ProbeFirst bool
+	// Settle is how long after a lost answer a probe that finds nothing is not believed; 0 means [Settle].
+	Settle time.Duration
 }
 
 // Step performs one write of a run, or gives the result of an earlier run that did. Names of steps are part of the
@@ -76,7 +79,7 @@ func settle[T any](ctx context.Context, r *Run, s StepRecord, w Write[T]) (T, bo
 	if found {
 		return result, true, keep(ctx, r, s.Name, result)
 	}
-	return zero, false, r.settling(s)
+	return zero, false, r.settling(s, w.Settle)
 }
 
 // lookUpRefused is for a person: whether the change was made cannot be found out.
@@ -86,8 +89,8 @@ func lookUpRefused(r *Run, step string, err error) error {
 }
 
 // settling tells that a look-up which found nothing came too soon after the lost answer to be believed.
-func (r *Run) settling(s StepRecord) error {
-	if wait := s.SentAt.Add(Settle).Sub(r.ledger.now()); wait > 0 {
+func (r *Run) settling(s StepRecord, patience time.Duration) error {
+	if wait := s.SentAt.Add(cmp.Or(patience, Settle)).Sub(r.ledger.now()); wait > 0 {
 		return fault.Later(wait, "the answer to step %s of %s was lost: giving the vendor time before it is looked up again", s.Name, r.key.Effect)
 	}
 	return nil

@@ -26,7 +26,8 @@ const (
 	Person Class = "person"
 	// Transient: something failed that may work later. Tried again with growing delay, attempts counted.
 	Transient Class = "transient"
-	// NotYet: all is well, but what is waited for is not there yet. Tried again with growing delay, attempts counted.
+	// NotYet: all is well, but what is waited for is not there yet. Tried again after After or, where that is not given,
+	// with growing delay, attempts counted.
 	NotYet Class = "not-yet"
 	// Unknown: a write was sent and its answer lost. Tried again; the ledger probes before anything is sent again.
 	Unknown Class = "unknown"
@@ -97,7 +98,8 @@ func At(field, format string, args ...any) *Fault {
 	return f
 }
 
-// Later makes a [NotYet] fault that asks for a repetition after d at the earliest; d of 0 leaves the delay to the bus.
+// Later makes a [NotYet] fault that asks for a repetition after d, for a day at most; d of 0 leaves the delay, and the end,
+// to the bus.
 func Later(d time.Duration, format string, args ...any) *Fault {
 	f := New(NotYet, format, args...)
 	f.After = d

@@ -23,6 +23,8 @@ const (
 	InteractionWritten     = "interaction.written"
 	TaskCreated            = "task.created"
 	RecognitionSubmitted   = "recognition.submitted"
+	RecognitionApproved    = "recognition.approved"
+	RecognitionDeclined    = "recognition.declined"
 	OrderCompleted         = "order.completed"
 )
 
@@ -66,6 +68,10 @@ var All = []Contract{
 		func(m *eventsv1.TaskCreated) string { return m.GetResponseId() + "/" + m.GetObjectId() }),
 	contract(RecognitionSubmitted, "Awardco took the recognition.",
 		func(m *eventsv1.RecognitionSubmitted) string { return m.GetResponseId() }),
+	contract(RecognitionApproved, "An approver in Awardco granted the recognition.",
+		func(m *eventsv1.RecognitionApproved) string { return m.GetResponseId() + "/" + m.GetRecognitionId() }),
+	contract(RecognitionDeclined, "An approver in Awardco denied the recognition.",
+		func(m *eventsv1.RecognitionDeclined) string { return m.GetResponseId() + "/" + m.GetRecognitionId() }),
 	contract(OrderCompleted, "S/4HANA reported a service order as completed.",
 		func(m *eventsv1.OrderCompleted) string {
 			return m.GetServiceOrder() + "/" + m.GetChangedAt().AsTime().UTC().Format("20060102T150405.000")

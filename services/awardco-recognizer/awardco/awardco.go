@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,21 +21,44 @@ import (
 // Recognition is what is to be submitted, for one recipient: with several the outcome would be unclear when one is
 // unknown (awardco.md §9 trap 4).
 type Recognition struct {
-	// Reference is ours, sent as a tag so that a lost answer can be looked up: the response id.
+	// Reference is ours, sent along so that a lost answer can be looked up: the response id.
 	Reference string
-	// Recipient is an employee id or an e-mail address, never a name (§6).
+	// InNote writes the reference at the end of the note instead of into a tag, where tags must exist beforehand (§10).
+	InNote bool
+	// Recipient is an employee id, e-mail address or username, never a name (§6).
 	Recipient string
 	// Giver is an employee id or e-mail address; empty is the company's recognition bot.
 	Giver string
-	Note  string
-	// Program is the name of the recognition programme.
-	Program string
+	// Note is what the customer said, without our reference.
+	Note string
+	// Title of at most 50 characters, where the programme asks for one; empty sends none.
+	Title string
+	// ProgramID is the id of the recognition programme, ProgramName its name; one of them is given, and the id counts.
+	ProgramID, ProgramName string
 	// Amount is whole cash value in the company's base currency; 0 is none.
 	Amount int64
 	// Budget is needed with an amount where the programme uses access budgets.
 	Budget string
 	Public bool
 }
+
+// text is the note as it is sent.
+func (r Recognition) text() string {
+	if !r.InNote {
+		return r.Note
+	}
+	return strings.TrimSpace(r.Note + " " + Mark(r.Reference))
+}
+
+func (r Recognition) tags() []string {
+	if r.InNote {
+		return []string{}
+	}
+	return []string{Tag(r.Reference)}
+}
+
+// personal is what must not be repeated in an error.
+func (r Recognition) personal() []string { return []string{r.Recipient, r.Giver, r.Note, r.Title} }
 
 // Submitted is a recognition that Awardco took. ID is empty where the answer does not tell it (§3.1).
 type Submitted struct {
@@ -44,12 +68,13 @@ type Submitted struct {
 // Client calls Awardco. Its base URL ends in /api.
 type Client struct {
 	outbound *outbound.Client
+	base     *url.URL
 	apiKey   string
 }
 
-// New makes a client with the key of the header apikey (§2.1).
-func New(calls *outbound.Client, apiKey string) *Client {
-	return &Client{outbound: calls, apiKey: apiKey}
+// New makes a client for the base URL that calls has, with the key of the header apikey (§2.1).
+func New(calls *outbound.Client, base *url.URL, apiKey string) *Client {
+	return &Client{outbound: calls, base: base, apiKey: apiKey}
 }
 
 type request struct {
@@ -59,44 +84,60 @@ type request struct {
 	TagNames   []string `json:"tagNames"`
 	Amount     int64    `json:"amount"`
 	IsPublic   bool     `json:"isPublic"`
-	Program    string   `json:"recognitionProgramName"`
+	ProgramID  string   `json:"recognitionProgramId,omitempty"`
+	Program    string   `json:"recognitionProgramName,omitempty"`
 	Budget     string   `json:"budgetName,omitempty"`
+	Title      string   `json:"title,omitempty"`
 }
 
 // Submit posts the recognition (POST /recognize, §3.1). Awardco has no idempotency key: a repeat recognises, and pays,
 // twice. A lost answer, and one that says neither yes nor no, is [fault.Unknown]; [Client.Find] may settle it.
 func (c *Client) Submit(ctx context.Context, r Recognition) (Submitted, error) {
-	body, err := json.Marshal(request{
-		Recipients: []string{r.Recipient}, Giver: r.Giver, Note: r.Note, TagNames: []string{Tag(r.Reference)},
-		Amount: r.Amount, IsPublic: r.Public, Program: r.Program, Budget: r.Budget,
-	})
+	q := request{
+		Recipients: []string{r.Recipient}, Giver: r.Giver, Note: r.text(), TagNames: r.tags(), Amount: r.Amount, IsPublic: r.Public,
+		ProgramID: r.ProgramID, Program: r.ProgramName, Budget: r.Budget, Title: r.Title,
+	}
+	if q.ProgramID != "" {
+		q.Program = "" // one or the other (§3.1)
+	}
+	body, err := json.Marshal(q)
 	if err != nil {
 		return Submitted{}, err
 	}
 	answer, err := c.call(ctx, outbound.Call{
 		Operation: "recognize", Method: http.MethodPost, Path: "/recognize", Write: true,
-		Body: body, ContentType: "application/json", Personal: []string{r.Recipient, r.Giver, r.Note},
+		Body: body, ContentType: "application/json", Personal: r.personal(),
 	})
 	if err != nil {
 		return Submitted{}, err
 	}
-	var result struct {
-		Success       *bool  `json:"success"`
-		RecognitionID any    `json:"recognitionId"`
-		Message       string `json:"message"`
-	}
+	var result result
 	if err := answer.Decode(&result); err != nil {
 		return Submitted{}, err
 	}
-	id := idText(result.RecognitionID)
-	switch {
-	case result.Success == nil && id == "": // neither a yes nor a no
+	if result.Success == nil && result.id() == "" { // neither a yes nor a no
 		return Submitted{}, answer.Malformed("it says neither success nor recognitionId")
-	case result.Success != nil && !*result.Success: // a refusal may come with status 200 (§9 trap 2)
-		message := outbound.Words(result.Message, 300, r.Recipient, r.Giver, r.Note)
+	}
+	return result.submitted(answer, r)
+}
+
+// result is the answer to a recognition.
+type result struct {
+	Success       *bool  `json:"success"`
+	RecognitionID any    `json:"recognitionId"`
+	ID            any    `json:"id"`
+	Message       string `json:"message"`
+}
+
+func (r result) id() string { return cmp.Or(idText(r.RecognitionID), idText(r.ID)) }
+
+// submitted reads a refusal, which may come with status 200 (§9 trap 2), from the id of what was made.
+func (r result) submitted(answer *outbound.Answer, of Recognition) (Submitted, error) {
+	if r.Success != nil && !*r.Success {
+		message := outbound.Words(r.Message, 300, of.personal()...)
 		return Submitted{}, answer.Fault(fault.Refused, "not accepted: %s", cmp.Or(message, "no reason given"))
 	}
-	return Submitted{ID: id}, nil
+	return Submitted{ID: r.id()}, nil
 }
 
 const (
@@ -124,7 +165,7 @@ func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, e
 			return Submitted{}, false, answer.Malformed("there is no list in it")
 		}
 		for _, item := range items {
-			if holds(item, Tag(reference)) {
+			if Holds(item, reference) {
 				return Submitted{ID: itemID(item)}, true, nil
 			}
 		}
@@ -144,6 +185,49 @@ func (c *Client) call(ctx context.Context, call outbound.Call) (*outbound.Answer
 
 // Tag is our reference in Awardco. Whether tags must exist beforehand is not documented (§10, assumed: they need not).
 func Tag(reference string) string { return "ref-" + reference }
+
+// Mark is our reference within a note.
+func Mark(reference string) string { return "[" + Tag(reference) + "]" }
+
+var mark = regexp.MustCompile(`\[ref-([^\]\s]+)\]`)
+
+// References gives the references of ours that stand in the texts of an item: as a tag of its own, or within a note.
+func References(item any) []string {
+	var found []string
+	switch item := item.(type) {
+	case string:
+		if tag, ours := strings.CutPrefix(strings.TrimPrefix(strings.TrimSpace(item), "#"), Tag("")); ours && !strings.ContainsAny(tag, " \t\r\n") {
+			found = append(found, tag)
+		}
+		for _, m := range mark.FindAllStringSubmatch(item, -1) {
+			found = append(found, m[1])
+		}
+	case []any:
+		for _, v := range item {
+			found = append(found, References(v)...)
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(item)) {
+			found = append(found, References(item[name])...)
+		}
+	}
+	return found
+}
+
+// Holds tells whether an item bears the reference, as a tag of its own or within a note, whatever its case and with or
+// without the sign of a tag.
+func Holds(item any, reference string) bool {
+	switch item := item.(type) {
+	case string:
+		return strings.EqualFold(strings.TrimPrefix(strings.TrimSpace(item), "#"), Tag(reference)) ||
+			strings.Contains(strings.ToLower(item), strings.ToLower(Mark(reference)))
+	case []any:
+		return slices.ContainsFunc(item, func(v any) bool { return Holds(v, reference) })
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(item)), func(v any) bool { return Holds(v, reference) })
+	}
+	return false
+}
 
 // words takes the vendor's message out of an error's body (§8).
 func words(a outbound.Answer) (code, message string) {
@@ -169,19 +253,6 @@ func entries(page any) (items []any, isFeed bool) {
 		}
 	}
 	return items, isFeed
-}
-
-// holds tells whether any text in the item is the tag, whatever its case and with or without the sign of a tag.
-func holds(item any, tag string) bool {
-	switch item := item.(type) {
-	case string:
-		return strings.EqualFold(strings.TrimPrefix(strings.TrimSpace(item), "#"), tag)
-	case []any:
-		return slices.ContainsFunc(item, func(v any) bool { return holds(v, tag) })
-	case map[string]any:
-		return slices.ContainsFunc(slices.Collect(maps.Values(item)), func(v any) bool { return holds(v, tag) })
-	}
-	return false
 }
 
 func itemID(item any) string {

@@ -1,13 +1,13 @@
 // Package recognizer is the service awardco-recognizer: requests for recognition in, recognitions in Awardco out, one
-// for each response.
+// for each response; and what Awardco tells about them later.
 package recognizer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"strings"
+	"net/url"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -19,11 +19,12 @@ import (
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/pkg/httpdoor/accept"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/quota"
 	"github.com/closeloop/closeloop/pkg/service"
-	"github.com/closeloop/closeloop/pkg/settings"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 	"github.com/closeloop/closeloop/services/awardco-recognizer/awardco"
+	"github.com/closeloop/closeloop/services/awardco-recognizer/recipients"
 )
 
 // States of a submitted recognition.
@@ -32,78 +33,141 @@ const (
 	pendingApproval = "PENDING_APPROVAL"
 )
 
-// Settings of awardco-recognizer.
-type Settings struct {
-	service.Common
-	Fields    httpdoor.FieldSettings
-	BaseURL   string          `envconfig:"AWARDCO_BASE_URL" required:"true" desc:"Awardco's API; ends in /api"`
-	APIKey    settings.Secret `envconfig:"AWARDCO_API_KEY" required:"true" desc:"key of the header apikey"`
-	Program   string          `envconfig:"AWARDCO_PROGRAM" desc:"recognition programme of requests that name none"`
-	Giver     string          `envconfig:"AWARDCO_GIVER" desc:"employee id or e-mail address of the giver; default: the company's recognition bot"`
-	Budget    string          `envconfig:"AWARDCO_BUDGET" desc:"budget of recognitions with an amount"`
-	Public    bool            `envconfig:"AWARDCO_PUBLIC" default:"true" desc:"whether recognitions are public"`
-	Approval  bool            `envconfig:"AWARDCO_APPROVAL" default:"false" desc:"whether a person approves the programme's recognitions; they are then reported as PENDING_APPROVAL"`
-	TrustFeed bool            `envconfig:"AWARDCO_TRUST_FEED" default:"false" desc:"whether a recognition that the feed does not show was not made, so that a lost answer may be sent again; otherwise it waits for a person"`
-	PerMinute int             `envconfig:"AWARDCO_PER_MINUTE" default:"300" desc:"calls per minute of this replica (none is published; 5 a second is safe)"`
-}
-
-// Validate reports what cannot work.
-func (s *Settings) Validate() error {
-	if s.BaseURL != "" && !strings.HasSuffix(strings.TrimSuffix(s.BaseURL, "/"), "/api") {
-		return errors.New("AWARDCO_BASE_URL must end in /api") // elsewhere every recognition would be refused with 404
-	}
-	return nil
-}
-
 // Define is the service.
 func Define() service.Definition {
 	s := &Settings{}
 	return service.Definition{
 		Name: topology.AwardcoRecognizer,
 		Doc: "Takes recognition.requested, submits one recognition a response to Awardco and publishes recognition.submitted. " +
-			"POST /awardco/recognitions takes the same from a Qualtrics workflow.",
+			"POST /awardco/recognitions takes the same from a Qualtrics workflow. POST /awardco/webhooks takes Awardco's decisions and " +
+			"publishes recognition.approved or recognition.declined.",
 		Settings: s,
-		Start:    func(_ context.Context, h *service.Host) error { return start(h, s) },
+		Start:    func(ctx context.Context, h *service.Host) error { return start(ctx, h, s) },
 	}
 }
 
-func start(h *service.Host, s *Settings) error {
-	calls, err := outbound.New(outbound.Options{
-		Vendor: "awardco", BaseURL: s.BaseURL, PerMinute: s.PerMinute, Registerer: h.Metrics, Log: h.Log,
-	})
-	if err != nil {
-		return fmt.Errorf("AWARDCO_BASE_URL: %w", err)
-	}
-	outcomes, err := h.Outcomes()
-	if err != nil {
+func start(ctx context.Context, h *service.Host, s *Settings) error {
+	rec := &recognizer{settings: s, bus: h.Bus, ledger: h.Ledger()}
+	rec.points = &points{ledger: rec.ledger, perDay: s.MaxPerDay, now: time.Now, log: h.Log}
+	if err := rec.connect(h); err != nil {
 		return err
 	}
-	fields, err := s.Fields.Load()
-	if err != nil {
+	var err error
+	if rec.recipients, err = rec.resolver(ctx, h); err != nil {
 		return err
 	}
-	rec := &recognizer{settings: s, bus: h.Bus, ledger: h.Ledger(), awardco: awardco.New(calls, s.APIKey.Reveal())}
-	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: rec.known, Ledger: rec.ledger, Effect: effectOf}
-	const route = "/awardco/recognitions"
-	h.Door.Handle(http.MethodPost, route, httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-		m := &eventsv1.RecognitionRequested{}
-		if err := httpdoor.Decode(r, m, fields[route]); err != nil {
-			return nil, err
-		}
-		if _, err := recipient(m); err != nil {
-			return nil, err
-		}
-		return accepting.One(ctx, r, subjects.RecognitionRequested, m)
-	})
+	if err := rec.requestDoor(h); err != nil {
+		return err
+	}
+	if err := webhookDoor(h, s, rec.ledger); err != nil {
+		return err
+	}
 	h.Handle(bus.Consumer{Handle: rec.handle, Parallel: 4})
 	return nil
 }
 
 type recognizer struct {
-	settings *Settings
-	bus      *bus.Bus
-	ledger   *effect.Ledger
-	awardco  *awardco.Client
+	settings   *Settings
+	bus        *bus.Bus
+	ledger     *effect.Ledger
+	points     *points
+	recipients recipients.Resolver
+	// awardco is nil where only the intake is used.
+	awardco *awardco.Client
+	submit  func(context.Context, awardco.Recognition) (awardco.Submitted, error)
+}
+
+// connect makes the clients of Awardco's API and of its intake, within limits that hold for the fleet.
+func (r *recognizer) connect(h *service.Host) error {
+	s := r.settings
+	options := outbound.Options{
+		Vendor: "awardco", BaseURL: s.BaseURL, Parallel: s.Parallel, Registerer: h.Metrics, Log: h.Log,
+		Limiter: h.Limiter("awardco", quota.Limits{PerMinute: s.PerMinute, Parallel: s.Parallel}),
+	}
+	if s.needsAPI() {
+		calls, err := outbound.New(options)
+		if err != nil {
+			return fmt.Errorf("AWARDCO_BASE_URL: %w", err)
+		}
+		base, err := url.Parse(s.BaseURL)
+		if err != nil {
+			return fmt.Errorf("AWARDCO_BASE_URL: %w", err)
+		}
+		r.awardco = awardco.New(calls, base, s.APIKey.Reveal())
+	}
+	if s.Mode != modeExternal {
+		r.submit = r.awardco.Submit
+		return nil
+	}
+	host, err := awardco.IntakeHost(s.IntakeURL.Reveal())
+	if err != nil {
+		return fmt.Errorf("AWARDCO_INTAKE_URL %w", err)
+	}
+	options.BaseURL = host
+	calls, err := outbound.New(options)
+	if err != nil {
+		return fmt.Errorf("AWARDCO_INTAKE_URL: %w", err)
+	}
+	header := http.Header{}
+	if s.IntakeKey != "" {
+		header.Set(s.IntakeKeyHeader, s.IntakeKey.Reveal())
+	}
+	intake, err := awardco.NewIntake(calls, s.IntakeURL.Reveal(), header, s.IntakeFields)
+	if err != nil {
+		return fmt.Errorf("AWARDCO_INTAKE_FIELDS: %w", err)
+	}
+	r.submit = intake.Submit
+	return nil
+}
+
+func (r *recognizer) resolver(ctx context.Context, h *service.Host) (recipients.Resolver, error) {
+	switch r.settings.directory() {
+	case directoryFile:
+		file, err := recipients.OpenFile(r.settings.DirectoryFile, h.Log)
+		if err != nil {
+			return nil, fmt.Errorf("AWARDCO_DIRECTORY_FILE: %w", err)
+		}
+		return file, nil
+	case directoryUsers:
+		return recipients.NewList(ctx, r.users, r.settings.UsersRefresh, h.Log), nil
+	}
+	return recipients.AsGiven{}, nil
+}
+
+func (r *recognizer) users(ctx context.Context) ([]recipients.Person, error) {
+	users, err := r.awardco.Users(ctx)
+	people := make([]recipients.Person, len(users))
+	for i, u := range users {
+		people[i] = recipients.Person(u)
+	}
+	return people, err
+}
+
+// requestDoor takes requests. A name alone is taken too: it becomes a dead letter, where somebody finds out who is
+// meant, instead of being lost with whoever called.
+func (r *recognizer) requestDoor(h *service.Host) error {
+	outcomes, err := h.Outcomes()
+	if err != nil {
+		return err
+	}
+	fields, err := r.settings.Fields.Load()
+	if err != nil {
+		return err
+	}
+	accepting := &accept.Events{Source: h.Name, Bus: h.Bus, Outcomes: outcomes, Known: r.known, Ledger: r.ledger, Effect: effectOf}
+	const route = "/awardco/recognitions"
+	h.Door.Handle(http.MethodPost, route, httpdoor.Guarded, func(ctx context.Context, q *httpdoor.Request) (*httpdoor.Response, error) {
+		m := &eventsv1.RecognitionRequested{}
+		if err := httpdoor.Decode(q, m, fields[route]); err != nil {
+			return nil, err
+		}
+		if identityOf(m).Empty() {
+			const needed = "needs employeeId, email or username"
+			return nil, httpdoor.Unprocessable("it says nobody", httpdoor.FieldError{Field: "recipient", Message: needed})
+		}
+		return accepting.One(ctx, q, subjects.RecognitionRequested, m)
+	})
+	return nil
 }
 
 func (r *recognizer) handle(ctx context.Context, e event.Event) error {
@@ -111,82 +175,95 @@ func (r *recognizer) handle(ctx context.Context, e event.Event) error {
 	if !ok {
 		return fault.New(fault.Invalid, "%s does not ask for a recognition", e.Type)
 	}
-	recognition, err := r.recognition(m)
-	if err != nil {
-		return err
+	a := &attempt{recognizer: r, request: m, at: e.Time}
+	done, err := effect.Do(ctx, r.ledger, effect.Recognition(m.GetResponseId()), e, a.run)
+	if a.held != nil {
+		return a.held
 	}
-	done, err := effect.Do(ctx, r.ledger, effect.Recognition(m.GetResponseId()), e,
-		func(ctx context.Context, run *effect.Run) (awardco.Submitted, error) {
-			return effect.Step(ctx, run, "recognition", r.submit(recognition))
-		})
 	if err != nil {
 		return err
 	}
 	return r.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.RecognitionSubmitted, r.submitted(m, done.Result))
 }
 
-// submit makes the recognition. An award is hard to take back: one whose answer was lost, and which the feed does not
-// show after a while either, waits for a person.
-func (r *recognizer) submit(recognition awardco.Recognition) effect.Write[awardco.Submitted] {
-	sought := false
-	return effect.Write[awardco.Submitted]{
-		Probe: func(ctx context.Context) (awardco.Submitted, bool, error) {
-			sought = true
-			return r.awardco.Find(ctx, recognition.Reference)
-		},
-		Send: func(ctx context.Context) (awardco.Submitted, error) {
-			if sought && !r.settings.TrustFeed {
-				return awardco.Submitted{}, fault.New(fault.Person,
-					"the answer to the recognition was lost and the feed does not show it: look for the tag %s in Awardco before replaying",
-					awardco.Tag(recognition.Reference))
-			}
-			return r.awardco.Submit(ctx, recognition)
-		},
-	}
+// attempt is one try at a recognition.
+type attempt struct {
+	*recognizer
+	request *eventsv1.RecognitionRequested
+	at      time.Time
+	// sought: an earlier try has sent it, got no answer, and it was not found since.
+	sought bool
+	// held is why it was not sent, for a person to decide.
+	held     *fault.Fault
+	reserved *reservation
 }
 
-func (r *recognizer) recognition(m *eventsv1.RecognitionRequested) (awardco.Recognition, error) {
-	to, err := recipient(m)
+func (a *attempt) run(ctx context.Context, run *effect.Run) (awardco.Submitted, error) {
+	s, err := effect.Step(ctx, run, "recognition", effect.Write[awardco.Submitted]{
+		Send:  a.send,
+		Probe: a.probe,
+	})
 	if err != nil {
-		return awardco.Recognition{}, err
+		return s, err
 	}
-	program := m.GetProgram()
-	if program == "" {
-		program = r.settings.Program
-	}
-	if program == "" {
-		return awardco.Recognition{}, fault.At("program", "is empty and AWARDCO_PROGRAM is not set")
-	}
-	return awardco.Recognition{
-		Reference: m.GetResponseId(), Recipient: to, Giver: r.settings.Giver, Note: m.GetNote(), Program: program,
-		Amount: int64(m.GetAmount()), Budget: r.budget(m), Public: r.settings.Public,
-	}, nil
+	a.reserved.spent(ctx)
+	return s, index(ctx, a.ledger, s.ID, indexed{a.request.GetResponseId(), run.LoopID()})
 }
 
-// budget is only sent with an amount (awardco.md §3.1).
-func (r *recognizer) budget(m *eventsv1.RecognitionRequested) string {
-	if m.GetAmount() == 0 {
-		return ""
+// send makes the recognition. An award is hard to take back: one whose answer was lost, and which nothing shows after a
+// while either, waits for a person.
+func (a *attempt) send(ctx context.Context) (awardco.Submitted, error) {
+	if a.sought && !a.settings.TrustFeed {
+		return awardco.Submitted{}, fault.New(fault.Person,
+			"the answer to the recognition was lost and nothing shows it was made: look for %s in Awardco before replaying",
+			awardco.Tag(a.request.GetResponseId()))
 	}
-	return r.settings.Budget
+	rec, err := a.prepare(ctx, a.request)
+	if err == nil && rec.Amount > 0 {
+		a.reserved, err = a.points.reserve(ctx, rec.Reference, rec.Amount)
+	}
+	if err != nil {
+		return awardco.Submitted{}, a.hold(err)
+	}
+	s, err := a.submit(ctx, rec)
+	if fault.Is(err, fault.Refused) {
+		a.reserved.giveBack(ctx)
+	}
+	return s, err
 }
 
-// recipient is the employee id, else the e-mail address; a name alone could reward somebody else (awardco.md §6).
-func recipient(m *eventsv1.RecognitionRequested) (string, error) {
-	switch to := m.GetRecipient(); {
-	case to.GetEmployeeId() != "":
-		return to.GetEmployeeId(), nil
-	case to.GetEmail() != "":
-		return to.GetEmail(), nil
+// hold keeps an error of before anything was sent. To the ledger what a person must decide is a refusal, since nothing
+// was done, and a mended request begins anew.
+func (a *attempt) hold(err error) error {
+	f := *fault.From(err)
+	if f.Class == fault.Person {
+		held := f
+		a.held, f.Class = &held, fault.Refused
 	}
-	f := fault.New(fault.Person, "needs employeeId or email: a name alone is never enough to recognise somebody")
-	f.Field = "recipient"
-	return "", f
+	return &f
+}
+
+// probe looks for what an earlier try has sent: in what Awardco told by itself, then where the settings say.
+func (a *attempt) probe(ctx context.Context) (awardco.Submitted, bool, error) {
+	a.sought = true
+	reference := a.request.GetResponseId()
+	told, ok, err := effect.Kept[heard](ctx, a.ledger, effect.RecognitionHeard(reference))
+	if err != nil || ok {
+		return awardco.Submitted{ID: told.RecognitionID}, ok, err
+	}
+	switch a.settings.readBack() {
+	case readFeed:
+		return a.awardco.Find(ctx, reference)
+	case readReport:
+		const early = 7 * 24 * time.Hour // the event may be a later copy of the one that was sent
+		return a.awardco.FindInReport(ctx, reference, a.at.Add(-early))
+	}
+	return awardco.Submitted{}, false, nil
 }
 
 func (r *recognizer) submitted(m *eventsv1.RecognitionRequested, s awardco.Submitted) *eventsv1.RecognitionSubmitted {
 	state := submitted
-	if r.settings.Approval {
+	if r.settings.Approval || r.settings.Mode == modeExternal {
 		state = pendingApproval
 	}
 	return &eventsv1.RecognitionSubmitted{ResponseId: m.GetResponseId(), RecognitionId: s.ID, State: state}

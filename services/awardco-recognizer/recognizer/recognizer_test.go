@@ -72,7 +72,7 @@ func TestRecognitionIsSubmittedAsDocumented(t *testing.T) {
 func TestSettingsFillInWhatTheRequestLeavesOut(t *testing.T) {
 	f := start(t, servicetest.Env{
 		"AWARDCO_PROGRAM": program, "AWARDCO_GIVER": "grace@example.org", "AWARDCO_BUDGET": "CX 2026",
-		"AWARDCO_PUBLIC": "false", "AWARDCO_APPROVAL": "true",
+		"AWARDCO_PUBLIC": "false", "AWARDCO_APPROVAL": "true", "AWARDCO_MAX_AMOUNT": "25", "AWARDCO_MAX_AMOUNT_PER_DAY": "100",
 	})
 	f.broker.Publish(subjects.RecognitionRequested, `{"responseId":"R_1","recipient":{"employeeId":"E1001"},"score":5,"amount":25}`)
 	if m := submitted(f, 1); m.GetState() != "PENDING_APPROVAL" {
@@ -99,11 +99,7 @@ func TestEmployeeIDGoesBeforeTheAddress(t *testing.T) {
 func TestNameAloneRecognisesNobody(t *testing.T) {
 	f := start(t, nil)
 	nameless := `{"responseId":"R_1","recipient":{"name":"Grace Hopper"},"score":5,"program":"Customer praise"}`
-	f.Post("/awardco/recognitions", nameless).WantProblem(422, "recipient")
-	if n := len(servicetest.Events(t, f.broker, subjects.RecognitionRequested)); n != 0 {
-		t.Errorf("%d events for a name alone", n)
-	}
-	f.broker.Publish(subjects.RecognitionRequested, nameless)
+	f.Post("/awardco/recognitions", nameless, "Prefer", "wait=20").WantProblem(422, "recipient")
 	if letter := f.Dead(1)[0]; letter.Class != "person" || letter.Field != "recipient" || strings.Contains(letter.Reason, "Grace") {
 		t.Errorf("dead letter %+v", letter)
 	}
@@ -226,7 +222,6 @@ func TestRefusalsEndInTheDeadLettersInAwardcosWords(t *testing.T) {
 	}{
 		"unknown recipient":        {request: strings.Replace(praise, "rep@example.com", "nobody@example.com", 1), words: "Recipient not found"},
 		"unknown programme":        {request: strings.Replace(praise, "Customer praise", "Unheard of", 1), words: "Program not found"},
-		"amount without a budget":  {request: strings.Replace(praise, `"score":5`, `"score":5,"amount":25`, 1), words: "Budget is missing"},
 		"success:false with a 200": {request: praise, reply: &servicetest.Reply{Body: map[string]any{"success": false, "message": "rep@example.com is archived"}}, words: "is archived"},
 		"success:false alone":      {request: praise, reply: &servicetest.Reply{Body: map[string]any{"success": false}}, words: "no reason given"},
 	} {
@@ -356,4 +351,26 @@ func TestLogTellsNothingOfThePeople(t *testing.T) {
 
 func TestREADMEListsTheSettings(t *testing.T) {
 	settingstest.CheckREADME(t, "../README.md", recognizer.Define().Settings)
+}
+
+func TestACallThatTheFleetsLimitsHeldBackWasNeverSent(t *testing.T) {
+	f := start(t, nil)
+	if err := f.broker.JS.DeleteKeyValue(t.Context(), topology.Limits); err != nil {
+		t.Fatal(err)
+	}
+	f.broker.Publish(subjects.RecognitionRequested, praise)
+	bustest.Eventually(t, "held", func() bool {
+		return len(f.broker.Messages(topology.Retries, topology.HoldSubject(topology.AwardcoRecognizer, "*"))) == 1
+	})
+	bucket, err := f.broker.JS.KeyValue(t.Context(), topology.Effects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := effect.New(bucket).Look(t.Context(), effect.Recognition("R_1"))
+	if err != nil || record.State != effect.Intended || record.Owner != "" || record.Steps[0].State != effect.Intended {
+		t.Errorf("the ledger holds %+v, %v; want nothing sent and nobody at it", record, err)
+	}
+	if n := len(f.awards.Calls()); n != 0 {
+		t.Errorf("%d calls", n)
+	}
 }

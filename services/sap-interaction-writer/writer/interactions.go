@@ -18,6 +18,7 @@ const leastLooks = 3
 func (w *writer) interactions(tasks []task, items []effect.Item) effect.Group[marketing.Written] {
 	return effect.Group[marketing.Written]{
 		FindFirst: true, // the flow that closeloop replaces may have written it
+		Settle:    w.settings.Settle,
 		Find: func(ctx context.Context, at []int) ([]effect.Found[marketing.Written], error) {
 			return w.find(ctx, tasks, items, at)
 		},

@@ -12,6 +12,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -148,7 +149,11 @@ type RecognitionRequested struct {
 	// Name of the Awardco recognition programme; empty means the setting AWARDCO_PROGRAM.
 	Program string `protobuf:"bytes,5,opt,name=program,proto3" json:"program,omitempty"`
 	// Whole cash value in the company's base currency; 0 is none.
-	Amount        float64 `protobuf:"fixed64,6,opt,name=amount,proto3" json:"amount,omitempty"`
+	Amount float64 `protobuf:"fixed64,6,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Headline of the recognition, only for programmes that ask for one; empty means the setting AWARDCO_TITLE.
+	Title string `protobuf:"bytes,7,opt,name=title,proto3" json:"title,omitempty"`
+	// Id of the Awardco recognition programme; goes before program.
+	ProgramId     string `protobuf:"bytes,8,opt,name=program_id,json=programId,proto3" json:"program_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -225,12 +230,27 @@ func (x *RecognitionRequested) GetAmount() float64 {
 	return 0
 }
 
+func (x *RecognitionRequested) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *RecognitionRequested) GetProgramId() string {
+	if x != nil {
+		return x.ProgramId
+	}
+	return ""
+}
+
 // Recipient is who is recognised. A name alone is never enough.
 type Recipient struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	EmployeeId    string                 `protobuf:"bytes,1,opt,name=employee_id,json=employeeId,proto3" json:"employee_id,omitempty"`
 	Email         string                 `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
 	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Username      string                 `protobuf:"bytes,4,opt,name=username,proto3" json:"username,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +302,13 @@ func (x *Recipient) GetEmail() string {
 func (x *Recipient) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *Recipient) GetUsername() string {
+	if x != nil {
+		return x.Username
 	}
 	return ""
 }
@@ -493,11 +520,158 @@ func (x *RecognitionSubmitted) GetState() string {
 	return ""
 }
 
+// RecognitionApproved says that an approver in Awardco granted the recognition.
+// Subject: recognition.approved.
+type RecognitionApproved struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ResponseId string                 `protobuf:"bytes,1,opt,name=response_id,json=responseId,proto3" json:"response_id,omitempty"`
+	// Awardco's id; empty where it does not tell one.
+	RecognitionId string `protobuf:"bytes,2,opt,name=recognition_id,json=recognitionId,proto3" json:"recognition_id,omitempty"`
+	// Whole cash value that was granted, as Awardco tells it: the approver may have added to what was asked for. 0 is none,
+	// or not told.
+	Amount float64 `protobuf:"fixed64,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When Awardco said so.
+	DecidedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecognitionApproved) Reset() {
+	*x = RecognitionApproved{}
+	mi := &file_closeloop_events_v1_feedback_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecognitionApproved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecognitionApproved) ProtoMessage() {}
+
+func (x *RecognitionApproved) ProtoReflect() protoreflect.Message {
+	mi := &file_closeloop_events_v1_feedback_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecognitionApproved.ProtoReflect.Descriptor instead.
+func (*RecognitionApproved) Descriptor() ([]byte, []int) {
+	return file_closeloop_events_v1_feedback_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RecognitionApproved) GetResponseId() string {
+	if x != nil {
+		return x.ResponseId
+	}
+	return ""
+}
+
+func (x *RecognitionApproved) GetRecognitionId() string {
+	if x != nil {
+		return x.RecognitionId
+	}
+	return ""
+}
+
+func (x *RecognitionApproved) GetAmount() float64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *RecognitionApproved) GetDecidedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecidedAt
+	}
+	return nil
+}
+
+// RecognitionDeclined says that an approver in Awardco denied the recognition.
+// Subject: recognition.declined.
+type RecognitionDeclined struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ResponseId string                 `protobuf:"bytes,1,opt,name=response_id,json=responseId,proto3" json:"response_id,omitempty"`
+	// Awardco's id; empty where it does not tell one.
+	RecognitionId string `protobuf:"bytes,2,opt,name=recognition_id,json=recognitionId,proto3" json:"recognition_id,omitempty"`
+	// The approver's words; empty where Awardco does not tell them.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When Awardco said so.
+	DecidedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=decided_at,json=decidedAt,proto3" json:"decided_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecognitionDeclined) Reset() {
+	*x = RecognitionDeclined{}
+	mi := &file_closeloop_events_v1_feedback_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecognitionDeclined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecognitionDeclined) ProtoMessage() {}
+
+func (x *RecognitionDeclined) ProtoReflect() protoreflect.Message {
+	mi := &file_closeloop_events_v1_feedback_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecognitionDeclined.ProtoReflect.Descriptor instead.
+func (*RecognitionDeclined) Descriptor() ([]byte, []int) {
+	return file_closeloop_events_v1_feedback_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RecognitionDeclined) GetResponseId() string {
+	if x != nil {
+		return x.ResponseId
+	}
+	return ""
+}
+
+func (x *RecognitionDeclined) GetRecognitionId() string {
+	if x != nil {
+		return x.RecognitionId
+	}
+	return ""
+}
+
+func (x *RecognitionDeclined) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RecognitionDeclined) GetDecidedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecidedAt
+	}
+	return nil
+}
+
 var File_closeloop_events_v1_feedback_proto protoreflect.FileDescriptor
 
 const file_closeloop_events_v1_feedback_proto_rawDesc = "" +
 	"\n" +
-	"\"closeloop/events/v1/feedback.proto\x12\x13closeloop.events.v1\x1a\x1bbuf/validate/validate.proto\"\xa9\x04\n" +
+	"\"closeloop/events/v1/feedback.proto\x12\x13closeloop.events.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa9\x04\n" +
 	"\x0eFeedbackRaised\x12*\n" +
 	"\vresponse_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\n" +
 	"responseId\x12$\n" +
@@ -512,7 +686,7 @@ const file_closeloop_events_v1_feedback_proto_rawDesc = "" +
 	"\bowner_id\x18\a \x01(\tB\a\xbaH\x04r\x02\x18<R\aownerId\x12#\n" +
 	"\bpriority\x18\b \x01(\tB\a\xbaH\x04r\x02\x18\x01R\bpriority\x12\xe0\x01\n" +
 	"\x06due_at\x18\t \x01(\tB\xc8\x01\xbaH\xc4\x01\xba\x01\xc0\x01\n" +
-	"\x0edue_at.rfc3339\x122must be empty or a time as in 2026-07-24T09:30:00Z\x1azthis == '' || this.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$')R\x05dueAt\"\xe4\x02\n" +
+	"\x0edue_at.rfc3339\x122must be empty or a time as in 2026-07-24T09:30:00Z\x1azthis == '' || this.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$')R\x05dueAt\"\xac\x03\n" +
 	"\x14RecognitionRequested\x12*\n" +
 	"\vresponse_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\n" +
 	"responseId\x12D\n" +
@@ -521,13 +695,17 @@ const file_closeloop_events_v1_feedback_proto_rawDesc = "" +
 	"\x04note\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x90NR\x04note\x12\"\n" +
 	"\aprogram\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\aprogram\x12y\n" +
 	"\x06amount\x18\x06 \x01(\x01Ba\xbaH^\xba\x01P\n" +
-	"\famount.whole\x12\x16must be a whole number\x1a(this < 1e15 && this == double(int(this))\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00R\x06amount\"\xc1\x01\n" +
+	"\famount.whole\x12\x16must be a whole number\x1a(this < 1e15 && this == double(int(this))\x12\t)\x00\x00\x00\x00\x00\x00\x00\x00R\x06amount\x12\x1d\n" +
+	"\x05title\x18\a \x01(\tB\a\xbaH\x04r\x02\x182R\x05title\x12'\n" +
+	"\n" +
+	"program_id\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\tprogramId\"\xe7\x01\n" +
 	"\tRecipient\x12(\n" +
 	"\vemployee_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18dR\n" +
 	"employeeId\x12l\n" +
 	"\x05email\x18\x02 \x01(\tBV\xbaHS\xba\x01P\n" +
 	"\femail.format\x12\"must be empty or an e-mail address\x1a\x1cthis == '' || this.isEmail()R\x05email\x12\x1c\n" +
-	"\x04name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04name\"\xbc\x01\n" +
+	"\x04name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04name\x12$\n" +
+	"\busername\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\busername\"\xbc\x01\n" +
 	"\x12InteractionWritten\x12?\n" +
 	"\x04kind\x18\x01 \x01(\tB+\xbaH(r&R\x13SURVEY_LINK_CREATEDR\x0fSURVEY_RESPONSER\x04kind\x12%\n" +
 	"\x0einteraction_id\x18\x02 \x01(\tR\rinteractionId\x12\x1d\n" +
@@ -545,7 +723,21 @@ const file_closeloop_events_v1_feedback_proto_rawDesc = "" +
 	"\vresponse_id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\n" +
 	"responseId\x12%\n" +
 	"\x0erecognition_id\x18\x02 \x01(\tR\rrecognitionId\x128\n" +
-	"\x05state\x18\x03 \x01(\tB\"\xbaH\x1fr\x1dR\tSUBMITTEDR\x10PENDING_APPROVALR\x05stateBJZHgithub.com/closeloop/closeloop/proto-events/closeloop/events/v1;eventsv1b\x06proto3"
+	"\x05state\x18\x03 \x01(\tB\"\xbaH\x1fr\x1dR\tSUBMITTEDR\x10PENDING_APPROVALR\x05state\"\xd7\x01\n" +
+	"\x13RecognitionApproved\x12*\n" +
+	"\vresponse_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\n" +
+	"responseId\x12/\n" +
+	"\x0erecognition_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\rrecognitionId\x12(\n" +
+	"\x06amount\x18\x03 \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00R\x06amount\x129\n" +
+	"\n" +
+	"decided_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\"\xcf\x01\n" +
+	"\x13RecognitionDeclined\x12*\n" +
+	"\vresponse_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\n" +
+	"responseId\x12/\n" +
+	"\x0erecognition_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\rrecognitionId\x12 \n" +
+	"\x06reason\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x06reason\x129\n" +
+	"\n" +
+	"decided_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAtBJZHgithub.com/closeloop/closeloop/proto-events/closeloop/events/v1;eventsv1b\x06proto3"
 
 var (
 	file_closeloop_events_v1_feedback_proto_rawDescOnce sync.Once
@@ -559,22 +751,27 @@ func file_closeloop_events_v1_feedback_proto_rawDescGZIP() []byte {
 	return file_closeloop_events_v1_feedback_proto_rawDescData
 }
 
-var file_closeloop_events_v1_feedback_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_closeloop_events_v1_feedback_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_closeloop_events_v1_feedback_proto_goTypes = []any{
-	(*FeedbackRaised)(nil),       // 0: closeloop.events.v1.FeedbackRaised
-	(*RecognitionRequested)(nil), // 1: closeloop.events.v1.RecognitionRequested
-	(*Recipient)(nil),            // 2: closeloop.events.v1.Recipient
-	(*InteractionWritten)(nil),   // 3: closeloop.events.v1.InteractionWritten
-	(*TaskCreated)(nil),          // 4: closeloop.events.v1.TaskCreated
-	(*RecognitionSubmitted)(nil), // 5: closeloop.events.v1.RecognitionSubmitted
+	(*FeedbackRaised)(nil),        // 0: closeloop.events.v1.FeedbackRaised
+	(*RecognitionRequested)(nil),  // 1: closeloop.events.v1.RecognitionRequested
+	(*Recipient)(nil),             // 2: closeloop.events.v1.Recipient
+	(*InteractionWritten)(nil),    // 3: closeloop.events.v1.InteractionWritten
+	(*TaskCreated)(nil),           // 4: closeloop.events.v1.TaskCreated
+	(*RecognitionSubmitted)(nil),  // 5: closeloop.events.v1.RecognitionSubmitted
+	(*RecognitionApproved)(nil),   // 6: closeloop.events.v1.RecognitionApproved
+	(*RecognitionDeclined)(nil),   // 7: closeloop.events.v1.RecognitionDeclined
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_closeloop_events_v1_feedback_proto_depIdxs = []int32{
 	2, // 0: closeloop.events.v1.RecognitionRequested.recipient:type_name -> closeloop.events.v1.Recipient
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	8, // 1: closeloop.events.v1.RecognitionApproved.decided_at:type_name -> google.protobuf.Timestamp
+	8, // 2: closeloop.events.v1.RecognitionDeclined.decided_at:type_name -> google.protobuf.Timestamp
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_closeloop_events_v1_feedback_proto_init() }
@@ -588,7 +785,7 @@ func file_closeloop_events_v1_feedback_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_closeloop_events_v1_feedback_proto_rawDesc), len(file_closeloop_events_v1_feedback_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
