@@ -43,6 +43,8 @@ type Consuming struct {
 	work    sync.WaitGroup
 	loops   loops
 	waves   waves
+	keeper  keeper
+	keeping sync.Once
 
 	mu       sync.Mutex
 	contexts []jetstream.ConsumeContext
@@ -176,13 +178,14 @@ func (c *Consuming) start(ctx context.Context, stream string) error {
 	}
 	// Three signs of life within the broker's patience.
 	alive := durable.CachedInfo().Config.AckWait / 3
+	c.keeping.Do(func() { go c.keeper.run(c.handling, alive) })
 	// Few beyond those in hand: what the client buffers sends no sign of life. One would be too few: the client then
 	// misses its next pull now and then, and only a missed heartbeat wakes it, hence the short times too.
 	ahead := prefetch
 	if c.consumer.Waves != nil {
 		ahead = prefetchWaves
 	}
-	cc, err := durable.Consume(func(m jetstream.Msg) { c.receive(m, alive) },
+	cc, err := durable.Consume(c.receive,
 		jetstream.PullMaxMessages(ahead),
 		jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(time.Second),
 		jetstream.ConsumeErrHandler(c.onConsumeError(stream)))
@@ -217,13 +220,13 @@ func (c *Consuming) onConsumeError(stream string) jetstream.ConsumeErrHandlerFun
 
 // receive takes a message in hand, as soon as there is room. Signs of life keep the broker from giving it to another
 // replica meanwhile.
-func (c *Consuming) receive(m jetstream.Msg, alive time.Duration) {
+func (c *Consuming) receive(m jetstream.Msg) {
 	d, err := c.open(m)
 	if err != nil {
 		c.bus.log.Error("a message without JetStream metadata cannot be handled", "subject", m.Subject(), "error", err)
 		return
 	}
-	d.keep(alive)
+	c.keeper.add(d)
 	c.slots <- struct{}{}
 	c.bus.metrics.inHand.Inc()
 	if !c.loops.join(d) { // else it is handled after the one before it
@@ -261,7 +264,7 @@ func (c *Consuming) handle(d *delivery) {
 // finish settles a delivery and lets go of it.
 func (c *Consuming) finish(d *delivery, err error, started time.Time) {
 	defer c.bus.metrics.inHand.Dec()
-	defer d.release()
+	defer c.keeper.remove(d)
 	c.settle(d, err, time.Since(started))
 	if d.probing {
 		c.gates.of(d.subject).release()
@@ -279,6 +282,11 @@ func (c *Consuming) attempt(d *delivery) error {
 	if err := c.admit(d); err != nil {
 		return err
 	}
+	return c.run(d)
+}
+
+// run calls the handler for one event.
+func (c *Consuming) run(d *delivery) error {
 	ctx, cancel := context.WithTimeout(c.handling, c.consumer.Timeout)
 	defer cancel()
 	return c.guarded(d.event.Type, func() error { return c.consumer.Handle(ctx, d.event) })

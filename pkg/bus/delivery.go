@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -47,11 +48,11 @@ type delivery struct {
 	attempts int          // made so far
 	suspect  int
 	probing  bool // it is the first call after a pause
+	// fraction of the jitter of its delays, from 0 to 1: the same for all of a wave, so that they come back together.
+	fraction float64
 
 	event     event.Event
 	decodeErr error
-
-	stopKeeping chan struct{}
 }
 
 func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
@@ -61,7 +62,8 @@ func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
 	}
 	d := &delivery{
 		msg: m, meta: meta, subject: m.Subject(),
-		origin: event.Origin{Stream: meta.Stream, Sequence: meta.Sequence.Stream, Time: meta.Timestamp},
+		origin:   event.Origin{Stream: meta.Stream, Sequence: meta.Sequence.Stream, Time: meta.Timestamp},
+		fraction: rand.Float64(),
 	}
 	h := m.Headers()
 	if d.subject == topology.DueSubject(c.bus.service) {
@@ -87,28 +89,6 @@ func number(s string) int {
 	}
 	return n
 }
-
-// keep tells the broker every interval that the message is still in hand.
-func (d *delivery) keep(interval time.Duration) {
-	d.stopKeeping = make(chan struct{})
-	if interval <= 0 {
-		return
-	}
-	go func() {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-d.stopKeeping:
-				return
-			case <-ticker.C:
-				_ = d.msg.InProgress() // a lost sign of life only means a second delivery, which the ledger bears
-			}
-		}
-	}()
-}
-
-func (d *delivery) release() { close(d.stopKeeping) }
 
 // suspectAfter deliveries of one message, its handler may be killing the process.
 const suspectAfter = 3

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -65,7 +66,7 @@ func TestRetriesSpanADay(t *testing.T) {
 	var longest time.Duration
 	attempts := 1
 	for ; ; attempts++ {
-		delay, again := retryDelay(attempts)
+		delay, again := retryDelay(attempts, rand.Float64())
 		if !again {
 			break
 		}

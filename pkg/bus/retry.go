@@ -1,9 +1,6 @@
 package bus
 
-import (
-	"math/rand/v2"
-	"time"
-)
+import "time"
 
 // delays is how long an event waits before its next attempt, by attempts made: close together at first, since most
 // faults pass in seconds, then over a day, since a person must find out and mend the rest.
@@ -11,7 +8,8 @@ import (
 //	attempt  1  2  3  4   5   6   7   8   9   10   11   12   13  14  15  16  17
 //	delay    1s 2s 4s 8s 15s 30s  1m  2m  5m  10m  20m  30m  1h  2h  4h  8h  8h   = 24 h 9 min in all
 //
-// Each is taken with jitter, between half and all of it, so that events that failed together do not return together.
+// Each is taken with jitter, between half and all of it, so that events that failed together do not return together,
+// unless they were handled together.
 var delays = []time.Duration{
 	1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 30 * time.Second,
 	1 * time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute,
@@ -21,12 +19,14 @@ var delays = []time.Duration{
 // allDelays is how long an event is tried again at least, when its handler says when.
 const allDelays = 24 * time.Hour
 
-// retryDelay is the wait after that many attempts, or false when there have been enough.
-func retryDelay(attempts int) (time.Duration, bool) {
+// retryDelay is the wait after that many attempts, or false when there have been enough. fraction, from 0 to 1, is how
+// much of the jitter is taken.
+func retryDelay(attempts int, fraction float64) (time.Duration, bool) {
 	if attempts < 1 || attempts > len(delays) {
 		return 0, attempts < 1
 	}
-	return jitter(delays[attempts-1]), true
+	half := delays[attempts-1] / 2
+	return half + time.Duration(fraction*float64(half)), true
 }
 
 // pauseDelay is how long a vendor is left alone after that many failures in a row, when it named no time itself:
@@ -38,5 +38,3 @@ func pauseDelay(failures int) time.Duration {
 	}
 	return min(longest, time.Second<<max(failures, 1))
 }
-
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

@@ -118,7 +118,7 @@ func (c *Consuming) ack(ctx context.Context, d *delivery) error {
 // retry holds the event until its next attempt, or puts it into the dead letters after the last.
 func (c *Consuming) retry(ctx context.Context, d *delivery, f *fault.Fault) (string, time.Duration, error) {
 	d.attempts++
-	delay, again := retryDelay(d.attempts)
+	delay, again := retryDelay(d.attempts, d.fraction)
 	if f.Class == fault.NotYet && f.After > 0 {
 		// The handler knows when, and ends it by itself when that is too late. A day is the most for it too.
 		delay, again = f.After, again || time.Since(d.origin.Time) < allDelays
@@ -149,10 +149,10 @@ func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (tim
 	}
 	c.bus.metrics.paused.Set(1)
 	// A little after the pause's end, spread out: the first one to come finds out whether the vendor is back.
-	delay := time.Until(until) + rand.N(time.Second)
+	delay := time.Until(until) + time.Duration(d.fraction*float64(time.Second))
 	if f.Class == fault.Forbidden { // perhaps only this one is: it must not come back for ever
 		d.attempts++
-		own, again := retryDelay(d.attempts)
+		own, again := retryDelay(d.attempts, d.fraction)
 		if !again {
 			return 0, c.deadLetter(ctx, d, fault.Exhausted, f)
 		}

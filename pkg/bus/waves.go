@@ -7,6 +7,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/parallel"
 )
 
 // Waves says which events are handled together, where a vendor takes many things in one call.
@@ -26,6 +27,9 @@ type Waves struct {
 	Wait time.Duration
 	// Parallel is how many waves are handled at a time, default 2. While all are, the waves in waiting grow.
 	Parallel int
+	// Few is the size below which a wave does not wait for its turn among the large ones: it is handled as an event by
+	// itself is, within [Consumer].Parallel. Default 1, none.
+	Few int
 	// Timeout of the handling of one wave, default 60 s.
 	Timeout time.Duration
 }
@@ -106,20 +110,30 @@ func (c *Consuming) gather(key string, d *delivery) {
 	default:
 	}
 	if !begun {
-		c.work.Go(func() { c.ride(key, w) })
+		c.work.Go(func() { c.handleComplete(key, w) })
 	}
 }
 
-// ride waits until a wave is complete and a worker is free, during which it may still grow, and handles it.
-func (c *Consuming) ride(key string, w *wave) {
+// handleComplete waits until a wave is complete and a worker is free, during which it may still grow, and handles it.
+func (c *Consuming) handleComplete(key string, w *wave) {
 	c.waves.await(c.handling, w)
-	c.waves.workers <- struct{}{}
+	workers := c.waves.workers
+	if c.waves.size(w) < c.waves.Few {
+		workers = c.workers
+	}
+	workers <- struct{}{}
 	deliveries := c.waves.seal(key, w)
 	c.handleWave(deliveries)
-	<-c.waves.workers
+	<-workers
 	for _, d := range deliveries {
 		c.done(d)
 	}
+}
+
+func (w *waves) size(one *wave) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(one.deliveries)
 }
 
 // await waits for the end of the gathering.
@@ -163,27 +177,31 @@ func (w *waves) seal(key string, one *wave) []*delivery {
 	return one.deliveries
 }
 
-// handleWave handles deliveries together and settles each by its own outcome.
+// handleWave handles deliveries together and settles each by its own outcome. When the vendor was out, the first goes
+// alone: it is quick to find out whether the vendor is back, and the others need not wait for a whole wave.
 func (c *Consuming) handleWave(deliveries []*delivery) {
-	started := time.Now()
-	errs := c.attemptWave(deliveries)
-	var settling sync.WaitGroup
-	turns := make(chan struct{}, settlers)
-	for i, d := range deliveries {
-		turns <- struct{}{}
-		settling.Go(func() {
-			c.finish(d, errs[i], started)
-			<-turns
-		})
+	for _, d := range deliveries {
+		d.fraction = deliveries[0].fraction
 	}
-	settling.Wait()
+	err := c.admit(deliveries[0]) // all are of one type
+	for err == nil && deliveries[0].probing && len(deliveries) > 1 {
+		c.finish(deliveries[0], c.run(deliveries[0]), time.Now())
+		deliveries = deliveries[1:]
+		err = c.admit(deliveries[0])
+	}
+	started := time.Now()
+	errs := c.runWave(deliveries, err)
+	places := make([]int, len(deliveries))
+	for i := range places {
+		places[i] = i
+	}
+	parallel.Each(places, settlers, func(i int) { c.finish(deliveries[i], errs[i], started) })
 	c.bus.metrics.wave.Observe(float64(len(deliveries)))
 }
 
-// attemptWave runs the handler unless the wave must not be handled now. It gives one error, or nil, for each delivery.
-func (c *Consuming) attemptWave(deliveries []*delivery) []error {
+// runWave runs the handler, unless it must not be run now. It gives one error, or nil, for each delivery.
+func (c *Consuming) runWave(deliveries []*delivery, err error) []error {
 	errs := make([]error, len(deliveries))
-	err := c.admit(deliveries[0]) // all are of one type
 	if err == nil {
 		ctx, cancel := context.WithTimeout(c.handling, c.waves.Timeout)
 		defer cancel()

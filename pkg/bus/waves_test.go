@@ -145,12 +145,14 @@ func TestEventWithoutAKeyIsHandledByItself(t *testing.T) {
 	}
 }
 
+// After the pause one event goes first, alone; the others go together when it came through, and none before.
 func TestWaveThatMeetsAVendorThatIsOutWaitsAndBurnsNoAttempt(t *testing.T) {
 	broker := bustest.Start(t, topology.Settings{})
 	var got tide
+	var alone atomic.Int32
 	var out atomic.Bool
 	out.Store(true)
-	consume(t, broker.Bus(service), gathering(func(_ context.Context, wave []event.Event) []error {
+	c := gathering(func(_ context.Context, wave []event.Event) []error {
 		if !out.Swap(false) {
 			return got.add(wave)
 		}
@@ -159,7 +161,12 @@ func TestWaveThatMeetsAVendorThatIsOutWaitsAndBurnsNoAttempt(t *testing.T) {
 			errs[i] = fault.New(fault.Down, "nobody is there")
 		}
 		return errs
-	}))
+	})
+	c.Handle = func(_ context.Context, e event.Event) error {
+		alone.Add(1)
+		return got.add([]event.Event{e})[0]
+	}
+	consume(t, broker.Bus(service), c)
 	const n = 200
 	for i := range n {
 		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x","accountId":"1"}`, i))
@@ -172,4 +179,31 @@ func TestWaveThatMeetsAVendorThatIsOutWaitsAndBurnsNoAttempt(t *testing.T) {
 			}
 		}
 	}
+	if _, waves := got.sizes(); alone.Load() != 1 || waves > 4 {
+		t.Errorf("%d went first alone, %d waves in all: what was held together comes back together", alone.Load(), waves)
+	}
+}
+
+func TestFewEventsDoNotWaitForTheLargeWaves(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	finish := make(chan struct{})
+	defer close(finish)
+	var large, few atomic.Int32
+	c := gathering(func(_ context.Context, wave []event.Event) []error {
+		if len(wave) >= 3 {
+			large.Add(1)
+			<-finish
+		} else {
+			few.Add(1)
+		}
+		return make([]error, len(wave))
+	})
+	c.Waves.Parallel, c.Waves.Few = 1, 3
+	consume(t, broker.Bus(service), c)
+	for i := range 10 {
+		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x","accountId":"1"}`, i))
+	}
+	bustest.Eventually(t, "the large wave", func() bool { return large.Load() == 1 })
+	broker.Publish(subject, `{"responseId":"R_10","subject":"x","accountId":"1"}`)
+	bustest.Eventually(t, "the lone one beside it", func() bool { return few.Load() == 1 })
 }

@@ -60,8 +60,10 @@ type Record struct {
 	LoopID  string `json:"loopId"`
 	// Since is when the effect was first tried, anew after each time it was given up.
 	Since time.Time `json:"since,omitzero"`
-	// Wave is the effect that this one is a part of ([Ledger.Enlist]), as long as it is not settled.
-	Wave string `json:"wave,omitempty"`
+	// Wave is the effect that this one is a part of ([Ledger.Enlist]), as long as it is not settled, and About what was
+	// enlisted.
+	Wave  string `json:"wave,omitempty"`
+	About string `json:"about,omitempty"`
 	// Owner is the run that holds the record until LeaseUntil.
 	Owner      string       `json:"owner,omitempty"`
 	LeaseUntil time.Time    `json:"leaseUntil,omitzero"`
@@ -247,7 +249,7 @@ func (r *Run) takeOver(ctx context.Context) error {
 // held tells that another run holds the record.
 func (r *Run) held(record Record) error {
 	if left := record.LeaseUntil.Sub(r.ledger.now()); left > 0 && record.Owner != "" {
-		return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: min(left, busyWait)}
+		return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: min(left, busyWait), Err: ErrElsewhere}
 	}
 	return nil
 }
@@ -296,12 +298,18 @@ func (r *Run) write(ctx context.Context, change func(*Record)) error {
 			r.revision = revision
 			return nil
 		}
-		return &fault.Fault{Class: fault.Busy, Reason: "another worker took it over", After: time.Second, Err: errTaken}
+		return &fault.Fault{Class: fault.Busy, Reason: "another worker took it over", After: time.Second, Err: errTaken{}}
 	}
 }
 
+// ErrElsewhere is wrapped by the [fault.Busy] that says that another run has the record, or has taken it over.
+var ErrElsewhere = errors.New("another run has the record")
+
 // errTaken says that the record is another run's now, and must not be given back by this one.
-var errTaken = errors.New("the record was taken over")
+type errTaken struct{}
+
+func (errTaken) Error() string { return "the record was taken over" }
+func (errTaken) Unwrap() error { return ErrElsewhere }
 
 // pause waits for d, or tells that ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {
@@ -331,7 +339,7 @@ func (r *Run) confirm(ctx context.Context, result any) error {
 // end gives the record back, with what is known.
 func (r *Run) end(ctx context.Context, cause error) error {
 	f := fault.From(cause)
-	if errors.Is(cause, errTaken) {
+	if errors.Is(cause, errTaken{}) {
 		return cause
 	}
 	err := r.release(ctx, func(record *Record) {

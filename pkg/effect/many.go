@@ -3,11 +3,11 @@ package effect
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/parallel"
 )
 
 // Item is one effect of those that are made together.
@@ -100,24 +100,7 @@ func (m *many[T]) distinct() []int {
 
 // each does something for many items at a time, and gives those for which it says so.
 func each(items []int, do func(i int) (keep bool)) []int {
-	kept := make([]bool, len(items))
-	var all sync.WaitGroup
-	turns := make(chan struct{}, ledgerCalls)
-	for at, i := range items {
-		turns <- struct{}{}
-		all.Go(func() {
-			kept[at] = do(i)
-			<-turns
-		})
-	}
-	all.Wait()
-	left := make([]int, 0, len(items))
-	for at, i := range items {
-		if kept[at] {
-			left = append(left, i)
-		}
-	}
-	return left
+	return parallel.Where(items, ledgerCalls, do)
 }
 
 // open takes the records, and gives the items that are not done.

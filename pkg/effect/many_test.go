@@ -197,7 +197,7 @@ func TestManyAtTheSameTimeAreMadeOnce(t *testing.T) {
 func TestMemberOfAWaveIsMadeByTheWaveAlone(t *testing.T) {
 	l, _ := ledger(t)
 	item := items(1)[0]
-	m, err := l.Enlist(t.Context(), item, "W1", "")
+	m, err := l.Enlist(t.Context(), item, effect.Place{Wave: "W1"})
 	if err != nil || m.Record().Wave != "W1" {
 		t.Fatalf("%+v, %v", m, err)
 	}
@@ -206,7 +206,7 @@ func TestMemberOfAWaveIsMadeByTheWaveAlone(t *testing.T) {
 	if in, ok := errors.AsType[*effect.InWaveError](err); !ok || in.Wave != "W1" || !fault.Is(err, fault.Busy) {
 		t.Fatalf("by itself: %v", err)
 	}
-	other, err := l.Enlist(t.Context(), item, "W2", "")
+	other, err := l.Enlist(t.Context(), item, effect.Place{Wave: "W2"})
 	if err != nil || other.Record().Wave != "W1" {
 		t.Fatalf("in another wave: %+v, %v", other.Record(), err)
 	}
@@ -226,7 +226,7 @@ func TestMemberThatLeavesAWaveIsFree(t *testing.T) {
 	l, _ := ledger(t)
 	all := items(2)
 	for i, leave := range []bool{true, false} {
-		m, err := l.Enlist(t.Context(), all[i], "W1", "")
+		m, err := l.Enlist(t.Context(), all[i], effect.Place{Wave: "W1"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +234,7 @@ func TestMemberThatLeavesAWaveIsFree(t *testing.T) {
 			if err := m.Leave(t.Context(), "too few"); err != nil {
 				t.Fatal(err)
 			}
-		} else if m, err = l.Enlist(t.Context(), all[i], "W2", "W1"); err != nil || m.Record().Wave != "W2" {
+		} else if m, err = l.Enlist(t.Context(), all[i], effect.Place{Wave: "W2", From: "W1"}); err != nil || m.Record().Wave != "W2" {
 			t.Errorf("taken out of a wave that is over: %+v, %v", m.Record(), err)
 		}
 	}
@@ -251,7 +251,7 @@ func TestHalfMadeEffectIsNotTakenIntoAWave(t *testing.T) {
 	if _, err := do(t.Context(), l, v, item.Key, true); err == nil {
 		t.Fatal("the answer was not lost")
 	}
-	if m, err := l.Enlist(t.Context(), item, "W1", ""); err != nil || m.Record().Wave != "" {
+	if m, err := l.Enlist(t.Context(), item, effect.Place{Wave: "W1"}); err != nil || m.Record().Wave != "" {
 		t.Errorf("%+v, %v", m.Record(), err)
 	}
 }

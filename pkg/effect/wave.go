@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -27,15 +28,35 @@ func inWave(wave string) error {
 // has no lease: as long as its record names the wave, nothing but the wave may make it.
 type Member struct{ run *Run }
 
+// Place is where an item is enlisted.
+type Place struct {
+	Wave string
+	// About tells what the wave makes for the item, in the wave's own words: whoever goes on with it may have another
+	// event in hand that names the same key.
+	About string
+	// From, if it is not empty, is a wave that the item may be taken out of, because it never makes anything any more.
+	From string
+}
+
+// Member reads the place of an effect that is part of a wave. It may be a moment old; the error is [ErrNotFound] when
+// nothing is recorded.
+func (l *Ledger) Member(ctx context.Context, key Key) (*Member, error) {
+	run := &Run{ledger: l, key: key}
+	var err error
+	run.record, run.revision, err = l.read(ctx, key)
+	return &Member{run}, err
+}
+
 // Enlist makes the item part of a wave, unless it is done, part of another wave or half made by itself: Record tells.
-// It is decided on the write. from, if it is not empty, is a wave that the item may be taken out of, because that wave
-// never makes anything any more.
+// It is decided on the write.
 //
 // Errors: [fault.Busy] while a run of the single effect holds the record; [fault.Transient] when the ledger cannot be
-// reached.
-func (l *Ledger) Enlist(ctx context.Context, item Item, wave, from string) (*Member, error) {
+// reached, after which the item may be part of the wave.
+func (l *Ledger) Enlist(ctx context.Context, item Item, place Place) (*Member, error) {
 	run := &Run{ledger: l, key: item.Key}
-	run.record = Record{State: Sent, EventID: item.Cause.ID, LoopID: item.Cause.LoopID, Since: l.now().UTC(), Wave: wave}
+	run.record = Record{
+		State: Sent, EventID: item.Cause.ID, LoopID: item.Cause.LoopID, Since: l.now().UTC(), Wave: place.Wave, About: place.About,
+	}
 	run.stamp()
 	value, err := json.Marshal(run.record)
 	if err != nil {
@@ -55,12 +76,12 @@ func (l *Ledger) Enlist(ctx context.Context, item Item, wave, from string) (*Mem
 	if err := run.held(run.record); err != nil {
 		return nil, err
 	}
-	if m.taken(from) {
+	if m.taken(place.From) {
 		return m, nil
 	}
 	return m, run.write(ctx, func(record *Record) {
 		record.renew(l.now())
-		record.State, record.Wave, record.Steps = Sent, wave, nil
+		record.State, record.Wave, record.About, record.Steps = Sent, place.Wave, place.About, nil
 	})
 }
 
@@ -75,7 +96,8 @@ func (m *Member) taken(from string) bool {
 	case r.State == Rejected:
 		return false // begins anew
 	}
-	return len(r.Steps) > 0 // a run of the single effect has begun it and must end it
+	// A run of the single effect has begun it and must end it.
+	return slices.ContainsFunc(r.Steps, func(s StepRecord) bool { return s.State != Intended })
 }
 
 // Record is the member's record as it was last read or written.
@@ -88,7 +110,7 @@ func (m *Member) Confirm(ctx context.Context, result any) error {
 		return fmt.Errorf("recording the result: %w", err)
 	}
 	return m.run.write(ctx, func(record *Record) {
-		record.State, record.Result, record.Reason, record.Wave = Confirmed, value, "", ""
+		record.State, record.Result, record.Reason, record.Wave, record.About = Confirmed, value, "", "", ""
 	})
 }
 
@@ -96,7 +118,7 @@ func (m *Member) Confirm(ctx context.Context, result any) error {
 // again may make it by itself or in another wave.
 func (m *Member) Leave(ctx context.Context, reason string) error {
 	return m.run.write(ctx, func(record *Record) {
-		record.State, record.Wave, record.Reason = Intended, "", reason
+		record.State, record.Wave, record.About, record.Reason = Intended, "", "", reason
 	})
 }
 

@@ -110,8 +110,8 @@ func TestDecodeMapsTheNamesOfForms(t *testing.T) {
 
 func TestDecodeNamesEveryFieldThatIsWrongAndNeverItsValue(t *testing.T) {
 	const secret = "ada-lovelace"
-	const known = "is not a known field; known here: responseId, recipient, score, note, program, amount"
-	const knownRecipient = "is not a known field; known here: employeeId, email, name"
+	const known = "is not a known field; known here: responseId, recipient, score, note, program, amount, title, programId"
+	const knownRecipient = "is not a known field; known here: employeeId, email, name, username"
 	fields := httpdoor.FieldMap{"rep": "recipient.email", "points": "score", "why": "note"}
 	multi, file := multipartOf(t, url.Values{"responseId": {"R_1"}}, secret)
 	tests := []struct {

@@ -135,19 +135,12 @@ type ImportStatus struct {
 	// Created is how many transactions there are. 0 at the end means that directory, list or batch do not exist, which
 	// is no error for Qualtrics.
 	Created int
-	// Failed is how many contacts could not be made.
-	Failed int
 }
 
 // ImportStatus tells how far an import has come (qualtrics.md §3.5). It is a read.
 func (c *Client) ImportStatus(ctx context.Context, listID, importID string) (ImportStatus, error) {
 	type counts struct {
-		Percent  float64 `json:"percentComplete"`
-		Contacts struct {
-			Count struct {
-				Failed int `json:"failed"`
-			} `json:"count"`
-		} `json:"contacts"`
+		Percent      float64 `json:"percentComplete"`
 		Transactions struct {
 			Count struct {
 				Created int `json:"created"`
@@ -160,15 +153,13 @@ func (c *Client) ImportStatus(ctx context.Context, listID, importID string) (Imp
 	if err != nil {
 		return ImportStatus{}, notYet(err)
 	}
-	return ImportStatus{Done: r.result.Percent >= 100, Created: r.result.Transactions.Count.Created, Failed: r.result.Contacts.Count.Failed}, nil
+	return ImportStatus{Done: r.result.Percent >= 100, Created: r.result.Transactions.Count.Created}, nil
 }
 
 // ImportEntry is what became of one row. Its texts for the outcome are not documented, so they are not read.
 type ImportEntry struct {
-	// Row is the position in the import.
-	Row     position `json:"sourceIndexId"`
-	Email   string   `json:"email"`
-	Contact string   `json:"contactId"`
+	Email   string `json:"email"`
+	Contact string `json:"contactId"`
 	// Transaction is empty for a row of which nothing came.
 	Transaction string `json:"transactionId"`
 	Lookup      string `json:"contactListContactId"`
@@ -202,8 +193,9 @@ func (c *Client) ImportReport(ctx context.Context, importID string) iter.Seq2[[]
 }
 
 // BatchCount counts the transactions in a batch, up to atMost, a hundred a call. It is the probe of
-// [Client.StartImport], for a batch that is used for nothing else.
-func (c *Client) BatchCount(ctx context.Context, batchID string, atMost int) (int, error) {
+// [Client.StartImport], for a batch that is used for nothing else. between, if it is not nil, is called after each page
+// that is not the last, and ends the count with its error.
+func (c *Client) BatchCount(ctx context.Context, batchID string, atMost int, between func() error) (int, error) {
 	count := 0
 	for page, err := range pages[member](ctx, c, outbound.Call{
 		Operation: "list transactions of batch", Path: c.inDirectory("transactionbatches", batchID, "transactions"),
@@ -214,6 +206,11 @@ func (c *Client) BatchCount(ctx context.Context, batchID string, atMost int) (in
 		}
 		if count += len(page); count >= atMost {
 			break
+		}
+		if between != nil {
+			if err := between(); err != nil {
+				return 0, err
+			}
 		}
 	}
 	return count, nil

@@ -7,22 +7,28 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
-	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/parallel"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 )
 
-// importBytes is the most that the rows of one import take: Qualtrics' limit, with room for what is around them.
-const importBytes = qualtrics.MaxImportBytes - 256<<10
-
-// ledgerCalls is how many requests of a wave are recorded and published at a time.
-const ledgerCalls = 32
+const (
+	// importBytes is the most that the rows of one import take: Qualtrics' limit, with room for what is around them.
+	importBytes = qualtrics.MaxImportBytes - 256<<10
+	// ledgerCalls is how many requests of a wave are recorded and published at a time.
+	ledgerCalls = 32
+	// halvings is how many imports are tried to find what is wrong with one that was refused as a whole: enough for one
+	// bad row of 10,000. refusedRetry is when the rest is tried again.
+	halvings     = 32
+	refusedRetry = time.Minute
+)
 
 // job is one request of those that are handled together.
 type job struct {
@@ -35,9 +41,12 @@ type job struct {
 	// member is the request's place in a wave.
 	member *effect.Member
 	err    error
-	// twin is an earlier job with the same request id: what comes of that one is this one's too.
-	twin bool
+	// first is an earlier job with the same request id: what comes of that one is this one's too.
+	first *job
 }
+
+// about tells what is made for the request, for whoever goes on with its wave.
+func (j *job) about() string { return digest(j.reference) + "/" + digest(j.mailbox) }
 
 // waveKey tells which requests go together: one import is for one list, one distribution for one survey and expiry.
 func (l *linker) waveKey(e event.Event) string {
@@ -56,24 +65,25 @@ func (l *linker) waveKey(e event.Event) string {
 	return key
 }
 
-// together handles requests that came at the same time: a few of them one by one, more of them in waves.
-func (l *linker) together(ctx context.Context, events []event.Event) []error {
+// handleMany handles requests that came at the same time: a few of them one by one, more of them in waves.
+func (l *linker) handleMany(ctx context.Context, events []event.Event) []error {
 	jobs := l.jobs(events)
-	open := left(jobs)
-	if len(open) < l.settings.BulkFrom {
-		l.direct(ctx, open)
-	} else {
-		for _, some := range split(open) {
-			l.bulk(ctx, some)
+	var few []*job
+	for _, group := range groupForImports(open(jobs)) {
+		if len(group) < l.settings.BulkFrom {
+			few = append(few, group...)
+		} else {
+			l.makeWave(ctx, group, nil)
 		}
 	}
-	for _, j := range jobs {
-		if j.twin {
-			j.err = l.handle(ctx, j.event)
-		}
-	}
+	l.direct(ctx, few)
 	errs := make([]error, len(jobs))
 	for i, j := range jobs {
+		if j.first != nil {
+			if j.err = j.first.err; j.err == nil {
+				j.err = l.handle(ctx, j.event) // which finds what the first one has made
+			}
+		}
 		errs[i] = j.err
 	}
 	return errs
@@ -81,7 +91,7 @@ func (l *linker) together(ctx context.Context, events []event.Event) []error {
 
 // jobs prepares the requests.
 func (l *linker) jobs(events []event.Event) []*job {
-	jobs, seen := make([]*job, len(events)), map[string]bool{}
+	jobs, first := make([]*job, len(events)), map[string]*job{}
 	for i, e := range events {
 		j := &job{event: e}
 		jobs[i] = j
@@ -93,8 +103,9 @@ func (l *linker) jobs(events []event.Event) []*job {
 		if j.wanted, j.err = l.wanted(e, m); j.err != nil {
 			continue
 		}
-		j.twin = seen[m.GetRequestId()]
-		seen[m.GetRequestId()] = true
+		if j.first = first[m.GetRequestId()]; j.first == nil {
+			first[m.GetRequestId()] = j
+		}
 		j.prepare()
 	}
 	return jobs
@@ -119,13 +130,14 @@ func (j *job) prepare() {
 // normal writes a reference or an e-mail as Qualtrics compares it.
 func normal(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
 
-// left gives the jobs that have no outcome yet.
-func left(jobs []*job) []*job {
-	return slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return j.err != nil || j.twin })
+// open gives the jobs that have no outcome yet.
+func open(jobs []*job) []*job {
+	undone, _ := partition(jobs, func(j *job) bool { return j.err == nil && j.first == nil })
+	return undone
 }
 
-// divide parts jobs by what is said of them.
-func divide(jobs []*job, is func(*job) bool) (yes, no []*job) {
+// partition parts jobs by what is said of them.
+func partition(jobs []*job, is func(*job) bool) (yes, no []*job) {
 	for _, j := range jobs {
 		if is(j) {
 			yes = append(yes, j)
@@ -136,10 +148,11 @@ func divide(jobs []*job, is func(*job) bool) (yes, no []*job) {
 	return yes, no
 }
 
-// split divides jobs into groups that can each go in one import: whose references and mailboxes are all different, so
-// that a row of links belongs to one of them whatever dedupe merges (qualtrics.md §8, traps 6 and 7); of which no
-// attribute of a contact has the name of a transaction's field (trap 10); and which is no larger than an import may be.
-func split(jobs []*job) [][]*job {
+// groupForImports divides jobs into groups that can each go in one import: whose references and mailboxes are all
+// different, so that a row of links belongs to one of them whatever dedupe merges (qualtrics.md §8, traps 6 and 7); of
+// which no attribute of a contact has the name of a transaction's field (trap 10); and which is no larger than an
+// import may be.
+func groupForImports(jobs []*job) [][]*job {
 	var groups []*group
 	for _, j := range jobs {
 		if !slices.ContainsFunc(groups, func(g *group) bool { return g.add(j) }) {
@@ -156,14 +169,14 @@ func split(jobs []*job) [][]*job {
 }
 
 type group struct {
-	jobs                 []*job
-	references, mailboxs map[string]bool
-	fields, attributes   map[string]bool
-	size                 int
+	jobs                  []*job
+	references, mailboxes map[string]bool
+	fields, attributes    map[string]bool
+	size                  int
 }
 
 func newGroup() *group {
-	return &group{references: map[string]bool{}, mailboxs: map[string]bool{}, fields: map[string]bool{}, attributes: map[string]bool{}}
+	return &group{references: map[string]bool{}, mailboxes: map[string]bool{}, fields: map[string]bool{}, attributes: map[string]bool{}}
 }
 
 // add takes the job if it can go with those that are there.
@@ -171,7 +184,7 @@ func (g *group) add(j *job) bool {
 	switch {
 	case len(g.jobs) >= qualtrics.MaxImportRows || g.size+j.size > importBytes:
 		return false
-	case j.reference != "" && g.references[j.reference] || g.mailboxs[j.mailbox]:
+	case j.reference != "" && g.references[j.reference] || g.mailboxes[j.mailbox]:
 		return false
 	}
 	for name := range j.row.Data {
@@ -190,7 +203,7 @@ func (g *group) add(j *job) bool {
 
 func (g *group) take(j *job) {
 	g.jobs, g.size = append(g.jobs, j), g.size+j.size
-	g.references[j.reference], g.mailboxs[j.mailbox] = true, true
+	g.references[j.reference], g.mailboxes[j.mailbox] = true, true
 	for name := range j.row.Data {
 		g.fields[name] = true
 	}
@@ -199,19 +212,29 @@ func (g *group) take(j *job) {
 	}
 }
 
-// bulk makes the links of jobs that can go in one wave.
-func (l *linker) bulk(ctx context.Context, jobs []*job) {
+// makeWave makes the links of jobs that can go in one import. tries, where it is given, is how many imports may still be
+// tried to find what is wrong with one that was refused as a whole.
+func (l *linker) makeWave(ctx context.Context, jobs []*job, tries *int) {
 	if len(jobs) < l.settings.BulkFrom {
 		l.direct(ctx, jobs)
 		return
 	}
 	wave := uuid.NewString()
-	l.settleAll(ctx, wave, l.enlist(ctx, jobs, wave, ""), true)
+	enlisted := l.enlist(ctx, jobs, effect.Place{Wave: wave})
+	for _, j := range jobs {
+		if j.err != nil && !fault.Is(j.err, fault.Busy) && !fault.Is(j.err, fault.Invalid) {
+			// It may be a member all the same, and the wave would never have heard of it. Nothing has begun: next time
+			// all of them form another one.
+			fail(enlisted, j.err)
+			return
+		}
+	}
+	l.continueWaves(ctx, enlisted, wave, tries)
 }
 
-// settleAll brings jobs to an end that have been enlisted, each where its record says that it belongs: ours is the wave
-// that is new.
-func (l *linker) settleAll(ctx context.Context, ours string, jobs []*job, fresh bool) {
+// continueWaves brings enlisted jobs to an end, each where its record says that it belongs. fresh is the wave that is
+// new, if there is one.
+func (l *linker) continueWaves(ctx context.Context, jobs []*job, fresh string, tries *int) {
 	byWave, single := map[string][]*job{}, []*job(nil)
 	for _, j := range jobs {
 		if wave := j.member.Record().Wave; wave != "" {
@@ -220,68 +243,70 @@ func (l *linker) settleAll(ctx context.Context, ours string, jobs []*job, fresh 
 			single = append(single, j) // done, or begun by itself
 		}
 	}
-	if mine := byWave[ours]; fresh && len(mine) > 0 && len(mine) < l.settings.BulkFrom {
-		delete(byWave, ours)
+	if mine := byWave[fresh]; len(mine) > 0 && len(mine) < l.settings.BulkFrom {
+		delete(byWave, fresh)
 		single = append(single, l.leave(ctx, mine, "too few for a wave")...)
 	}
-	for wave, jobs := range byWave {
-		l.ride(ctx, wave, jobs, fresh && wave == ours)
+	for wave, members := range byWave {
+		l.settleWave(ctx, wave, members, wave == fresh, tries)
 	}
 	l.direct(ctx, single)
 }
 
 // enlist makes jobs part of a wave, and gives those that have no outcome.
-func (l *linker) enlist(ctx context.Context, jobs []*job, wave, from string) []*job {
+func (l *linker) enlist(ctx context.Context, jobs []*job, place effect.Place) []*job {
 	l.each(jobs, func(j *job) {
+		place := place
+		place.About = j.about()
 		item := effect.Item{Key: effect.Link(j.wanted.request.GetRequestId()), Cause: j.event}
-		if j.member, j.err = l.ledger.Enlist(ctx, item, wave, from); j.err == nil {
-			j.row.Data[dataLoopID] = j.member.Record().LoopID // of whoever asked first, as all that follows
+		if j.member, j.err = l.ledger.Enlist(ctx, item, place); j.err == nil {
+			j.enlisted()
 		}
 	})
-	return left(jobs)
+	return open(jobs)
+}
+
+// enlisted takes over what the record says of a member.
+func (j *job) enlisted() {
+	record := j.member.Record()
+	j.row.Data[dataLoopID] = record.LoopID // of whoever asked first, as all that follows
+	if record.Wave != "" && record.About != j.about() {
+		j.err = fault.At("requestId", "is already in use for another person's link")
+	}
 }
 
 // leave takes jobs out of their wave, which made nothing for them, and gives those that have no outcome.
 func (l *linker) leave(ctx context.Context, jobs []*job, reason string) []*job {
 	l.each(jobs, func(j *job) { j.err = j.member.Leave(ctx, reason) })
-	return left(jobs)
+	return open(jobs)
 }
 
 // direct makes the links one by one. What turns out to be part of a wave goes with that.
 func (l *linker) direct(ctx context.Context, jobs []*job) {
 	var mu sync.Mutex
-	inWave := map[string][]*job{}
-	parallel(jobs, l.settings.Parallel, func(j *job) {
+	var members []*job
+	parallel.Each(jobs, l.settings.Parallel, func(j *job) {
 		j.err = l.single(ctx, j.event, j.wanted)
-		if in, ok := errors.AsType[*effect.InWaveError](j.err); ok {
+		if _, in := errors.AsType[*effect.InWaveError](j.err); !in {
+			return
+		}
+		member, err := l.ledger.Member(ctx, effect.Link(j.wanted.request.GetRequestId()))
+		if err != nil || member.Record().Wave == "" {
+			return // it has come to an end meanwhile: found when it comes back
+		}
+		j.member, j.err = member, nil
+		if j.enlisted(); j.err == nil {
 			mu.Lock()
 			defer mu.Unlock()
-			inWave[in.Wave] = append(inWave[in.Wave], j)
+			members = append(members, j)
 		}
 	})
-	for wave, jobs := range inWave {
-		for _, j := range jobs {
-			j.err = nil
-		}
-		// What it says of their wave is news only if that has come to an end meanwhile.
-		l.settleAll(ctx, wave, l.enlist(ctx, jobs, wave, ""), false)
+	if len(members) > 0 {
+		l.continueWaves(ctx, members, "", nil)
 	}
 }
 
-func (l *linker) each(jobs []*job, do func(*job)) { parallel(jobs, ledgerCalls, do) }
-
-func parallel(jobs []*job, atATime int, do func(*job)) {
-	var all sync.WaitGroup
-	turns := make(chan struct{}, atATime)
-	for _, j := range jobs {
-		turns <- struct{}{}
-		all.Go(func() {
-			do(j)
-			<-turns
-		})
-	}
-	all.Wait()
-}
+func (l *linker) each(jobs []*job, do func(*job)) { parallel.Each(jobs, ledgerCalls, do) }
 
 // fail gives jobs the same outcome.
 func fail(jobs []*job, err error) {
@@ -290,25 +315,45 @@ func fail(jobs []*job, err error) {
 	}
 }
 
-// refusedTogether finds out what it means that an import was refused, or came to nothing, as a whole: the first and the
-// last request are made by themselves, where Qualtrics' answer says what is wrong. When both are refused alike, so are
-// all; else the rest is tried again in halves.
-func (l *linker) refusedTogether(ctx context.Context, jobs []*job) {
-	canaries := []*job{jobs[0], jobs[len(jobs)-1]}
-	rest := jobs[1:max(1, len(jobs)-1)]
-	l.direct(ctx, slices.Compact(canaries))
-	first, last := canaries[0].err, canaries[1].err
+// refusedTogether finds out what it means that an import was refused, or came to nothing, as a whole: three requests are
+// made by themselves, where Qualtrics' answer says what is wrong. When all are refused in the same words, so are all;
+// else the rest is tried again in halves, as long as there are tries left.
+func (l *linker) refusedTogether(ctx context.Context, jobs []*job, tries *int) {
+	if tries == nil && len(jobs) > 3 {
+		canaries := []*job{jobs[0], jobs[len(jobs)/2], jobs[len(jobs)-1]}
+		jobs, _ = partition(jobs, func(j *job) bool { return !slices.Contains(canaries, j) })
+		l.direct(ctx, canaries)
+		if err := sameRefusal(canaries); err != nil {
+			fail(jobs, err)
+			return
+		}
+		left := halvings
+		tries = &left
+	}
 	switch {
-	case len(rest) == 0:
-	case fault.Is(first, fault.Refused) && fault.Is(last, fault.Refused) && outbound.StatusOf(first) == outbound.StatusOf(last):
-		fail(rest, first)
-	case first != nil && fault.From(first).Class.VendorOut():
-		fail(rest, first)
+	case len(jobs) < l.settings.BulkFrom:
+		l.direct(ctx, jobs)
+	case tries == nil || *tries <= 0:
+		fail(jobs, fault.Later(refusedRetry, "imports are refused as a whole, and what is wrong was not found yet"))
 	default:
-		half := (len(rest) + 1) / 2
-		l.bulk(ctx, rest[:half])
-		if len(rest) > half {
-			l.bulk(ctx, rest[half:])
+		half := (len(jobs) + 1) / 2
+		for _, some := range [][]*job{jobs[:half], jobs[half:]} {
+			*tries--
+			l.makeWave(ctx, some, tries)
 		}
 	}
+}
+
+// sameRefusal gives what all jobs were refused for, or nothing; a vendor that is out counts as well.
+func sameRefusal(jobs []*job) error {
+	first := jobs[0].err
+	for _, j := range jobs {
+		if j.err == nil || j.err.Error() != first.Error() {
+			return nil
+		}
+	}
+	if class := fault.From(first).Class; class != fault.Refused && !class.VendorOut() {
+		return nil
+	}
+	return first
 }

@@ -24,6 +24,10 @@ type bulk struct {
 	gone map[int]bool
 	// leftOut is the reference of somebody whose link the pages never show.
 	leftOut string
+	// noHistory leaves links out of the history.
+	noHistory bool
+	// rejectData refuses an import that holds a row whose data says so.
+	rejectData bool
 	// rejectWhole refuses an import that holds a row with this e-mail.
 	rejectWhole string
 }
@@ -62,7 +66,7 @@ func (v *brand) startImport(c servicetest.Call) servicetest.Reply {
 	j := &job{batch: batch}
 	unprocessed := []any{}
 	for n, row := range sent.Contacts {
-		if v.rejectWhole != "" && row.Email == v.rejectWhole {
+		if v.rejectData && row.TransactionData["refuse"] != nil || v.rejectWhole != "" && row.Email == v.rejectWhole {
 			return refused(400, "IMP_2", "a row is wrong: "+row.Email)
 		}
 		if !v.processed(row, sent.Meta.Fields) {
@@ -272,8 +276,12 @@ func (v *brand) readHistory(c servicetest.Call) servicetest.Reply {
 	for _, id := range v.batches[index(v.distributions[n].BatchID, "BT", len(v.batches))] {
 		transaction := index(id, "CTR", len(v.transactions))
 		who := v.transactions[transaction].ContactID
+		shown := any(url(n, transaction))
+		if v.noHistory {
+			shown = nil
+		}
 		rows = append(rows, map[string]any{
-			"contactId": who, "contactLookupId": strings.Replace(who, "CID", "CGC", 1), "status": "Success", "surveyLink": url(n, transaction), "responseId": nil,
+			"contactId": who, "contactLookupId": strings.Replace(who, "CID", "CGC", 1), "status": "Success", "surveyLink": shown, "responseId": nil,
 		})
 	}
 	return result(map[string]any{"elements": rows, "nextPage": nil})

@@ -2,6 +2,8 @@ package linker_test
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,11 +63,11 @@ func TestManyRequestsTakeFewCalls(t *testing.T) {
 func TestNobodyGetsAnothersLink(t *testing.T) {
 	const cases = 5000
 	for name, dedupe := range map[string][]string{
-		"dedupe by e-mail": {"email"}, "by reference": {"extRef"}, "by name": {"firstName", "lastName"}, "none": nil,
+		"dedupe by e-mail": {"email"}, "by reference": {"extRef"}, "by both": {"email", "extRef"}, "by name": {"firstName", "lastName"}, "none": nil,
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := start(t, servicetest.Env{"QUALTRICS_GATHER_QUIET": "1s"})
-			f.brand.dedupe = dedupe
+			f := start(t, servicetest.Env{"QUALTRICS_GATHER_QUIET": "1s"}, dedupesBy(dedupe...))
+			f.knowsTheRule(t)
 			const request = `{"requestId":"A%d","contact":{"externalId":"%s","email":"%s","firstName":"F","lastName":"L%d"}}`
 			for i := range cases / 4 {
 				reference, mailbox := fmt.Sprint("P-", i), fmt.Sprintf("box%d@example.com", i/3) // three share each mailbox
@@ -80,8 +82,8 @@ func TestNobodyGetsAnothersLink(t *testing.T) {
 }
 
 func TestMergedContactsAreToldApartByTheReport(t *testing.T) {
-	f := start(t, nil)
-	f.brand.dedupe = []string{"lastName"} // everybody is one
+	f := start(t, nil, dedupesBy("lastName")) // everybody is one
+	f.knowsTheRule(t)
 	for i := range 5 {
 		f.broker.Publish(subjects.SurveyLinkRequested,
 			fmt.Sprintf(`{"requestId":"A%d","contact":{"externalId":"P-%d","email":"p%d@example.com","lastName":"Smith"}}`, i, i, i))
@@ -93,8 +95,9 @@ func TestMergedContactsAreToldApartByTheReport(t *testing.T) {
 }
 
 func TestMergedContactsThatCannotBeToldApartWaitForAPerson(t *testing.T) {
-	f := start(t, nil)
-	f.brand.dedupe, f.brand.noTransactions = []string{"lastName"}, true
+	f := start(t, nil, dedupesBy("lastName"))
+	f.knowsTheRule(t)
+	f.brand.noTransactions = true
 	for i := range 3 {
 		f.broker.Publish(subjects.SurveyLinkRequested,
 			fmt.Sprintf(`{"requestId":"A%d","contact":{"externalId":"P-%d","email":"p%d@example.com","lastName":"Smith"}}`, i, i, i))
@@ -141,7 +144,7 @@ func TestImportThatMakesNothingIsToldInQualtricsWords(t *testing.T) {
 			t.Errorf("dead letter %+v", letter)
 		}
 	}
-	if calls := f.brand.calls(); calls[createContact] > 2 {
+	if calls := f.brand.calls(); calls[createContact] > 3 {
 		t.Errorf("called %v: the list does not exist for all of them", calls)
 	}
 }
@@ -177,6 +180,7 @@ func TestLinksThatAreMissingAtFirst(t *testing.T) {
 	})
 	t.Run("one of them", func(t *testing.T) {
 		f := start(t, nil)
+		f.brand.noHistory = true
 		reads := 0
 		f.brand.change = func(links []link) []link {
 			if reads++; reads == 1 {
@@ -216,5 +220,117 @@ func TestImportWhoseRequestNeverArrivedIsMadeAnewInAnotherBatch(t *testing.T) {
 	f.own(t, 6)
 	if got := f.brand.made(); got[0] != 6 || got[1] != 6 {
 		t.Errorf("%v contacts, transactions, distributions", got)
+	}
+}
+
+// Somebody's link is not shown, and dedupe has given his contact the name of another one, whose link is: it must not be
+// taken for that one's.
+func TestRowOfMergedContactsIsNobodysWhenOneIsMissing(t *testing.T) {
+	f := start(t, nil, dedupesBy("lastName"))
+	f.knowsTheRule(t)
+	f.brand.change = func(links []link) []link {
+		if len(f.brand.Calls(readLinks)) == 1 {
+			return slices.DeleteFunc(links, func(l link) bool { return l["transactionId"] == "CTR_1" })
+		}
+		return links
+	}
+	for i := range 4 {
+		f.broker.Publish(subjects.SurveyLinkRequested,
+			fmt.Sprintf(`{"requestId":"A%d","contact":{"externalId":"P-%d","email":"p%d@example.com","lastName":"L%d"}}`, i, i, i, i/2))
+	}
+	f.own(t, 4)
+}
+
+func TestRequestIdOfAnotherPersonGetsNoLink(t *testing.T) {
+	f := start(t, nil)
+	f.brand.slow = 5
+	f.ask(4)
+	bustest.Eventually(t, "the wave is under way", func() bool { return len(f.brand.Calls(importStatus)) > 0 })
+	f.broker.Publish(subjects.SurveyLinkRequested, `{"requestId":"A0","contact":{"externalId":"P-9","email":"p9@example.com"}}`)
+	f.ask(4) // and the same ones again
+	letter := f.Dead(1)[0]
+	if letter.Class != "invalid" || letter.Field != "requestId" {
+		t.Errorf("dead letter %+v", letter)
+	}
+	f.own(t, 4)
+}
+
+// Whoever asks twice gets what came of the first: when that must wait, so must the second.
+func TestTwinsOfAWaveThatMustWaitWaitWithIt(t *testing.T) {
+	f := start(t, nil)
+	tooMany := refused(429, "", "Too many")
+	tooMany.Header = http.Header{"Retry-After": {"1"}}
+	f.brand.Refuse(createBatch, tooMany)
+	for range 2 {
+		f.ask(20)
+	}
+	bustest.Eventually(t, "all twice", func() bool { return len(servicetest.Events(t, f.broker, subjects.SurveyLinkCreated)) >= 20 })
+	f.Settled()
+	if got := f.brand.made(); got[0] != 20 || got[1] != 20 || f.brand.calls()[createContact] > 1 {
+		t.Errorf("%v contacts, transactions, distributions; called %v", got, f.brand.calls())
+	}
+}
+
+func TestTwoBadRowsSinkNoOther(t *testing.T) {
+	f := start(t, nil)
+	const bad = `{"requestId":"%s","contact":{"externalId":"%[1]s","email":"%[1]s@example.com"},"transaction":{"data":{"refuse":"this %[2]s"}}}`
+	f.brand.rejectData = true
+	f.broker.Publish(subjects.SurveyLinkRequested, fmt.Sprintf(bad, "B1", "row"))
+	f.ask(18)
+	f.broker.Publish(subjects.SurveyLinkRequested, fmt.Sprintf(bad, "B2", "field"))
+	for _, letter := range f.Dead(2) {
+		if letter.Class != "refused" {
+			t.Errorf("dead letter %+v", letter)
+		}
+	}
+	f.own(t, 18)
+}
+
+// One read in a hundred fails (qualtrics.md §2.8): no reason to give a wave back.
+func TestFailedReadsOfAWaveAreRepeatedInPlace(t *testing.T) {
+	for _, pattern := range []string{importStatus, readLinks} {
+		t.Run(pattern, func(t *testing.T) {
+			f := start(t, nil)
+			f.brand.Refuse(pattern, refused(500, "", "Internal Server Error"))
+			f.ask(5)
+			f.own(t, 5)
+			if strings.Contains(f.Log(), `"outcome":"retry"`) {
+				t.Error("the wave was given back")
+			}
+		})
+	}
+}
+
+func TestReportThatCannotBeReadIsNoFaultOfTheRequests(t *testing.T) {
+	f := start(t, nil, dedupesBy("lastName"))
+	f.knowsTheRule(t)
+	f.brand.Refuse(importReport, refused(404, "", "Not found"))
+	for i := range 4 {
+		f.broker.Publish(subjects.SurveyLinkRequested,
+			fmt.Sprintf(`{"requestId":"A%d","contact":{"externalId":"P-%d","email":"p%d@example.com","lastName":"Smith"}}`, i, i, i))
+	}
+	f.own(t, 4)
+}
+
+func TestImportThatQualtricsForgetsIsCounted(t *testing.T) {
+	f := start(t, nil)
+	for range 4 {
+		f.brand.Refuse(importStatus, refused(404, "", "Job not found"))
+	}
+	f.ask(4)
+	f.own(t, 4)
+	if f.brand.calls()[listBatch] == 0 {
+		t.Error("nobody counted what is in the batch")
+	}
+}
+
+func TestLinksOfAWaveEndWithItsLatestExpiry(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_LINK_LIFETIME": "48h"})
+	for i, at := range []string{"2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-01T12:00:00Z"} {
+		f.broker.Publish(subjects.SurveyLinkRequested, fmt.Sprintf(brief, fmt.Sprint("A", i), fmt.Sprint("P-", i), fmt.Sprint("p", i)), "ce-time", at)
+	}
+	f.own(t, 3)
+	if got := f.brand.body(t, createDistribution)["expirationDate"]; got != "2026-01-04 00:00:00" {
+		t.Errorf("links end %v", got)
 	}
 }

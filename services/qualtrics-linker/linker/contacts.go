@@ -3,7 +3,6 @@ package linker
 import (
 	"context"
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/effect"
@@ -28,30 +27,28 @@ type acquaintance struct {
 // lastWave is remembered of a list: the import overwrote its contacts without telling their ids.
 const lastWave = "wave"
 
-// recognised is a digest of what the directory takes two contacts for one by, or empty where it does not: then each
-// creation makes a contact, and none is known from before (qualtrics.md §3.1, §3.2).
+// recognised is a digest of what the directory takes two contacts for one by, where that is one thing alone, and empty
+// otherwise: without dedupe each creation makes a contact, and of several criteria it is not told how they go together
+// (qualtrics.md §3.1, §3.2).
 func (l *linker) recognised(c qualtrics.Contact) string {
 	brand, known := l.startup.Brand()
 	if !known {
 		return ""
 	}
-	var parts []string
+	d := brand.Directory.Dedupe
+	var compared []string
 	for _, field := range []struct {
 		counts bool
 		value  string
-	}{
-		{brand.Directory.Dedupe.Email, c.Email}, {brand.Directory.Dedupe.ExternalDataReference, c.ExtRef},
-		{brand.Directory.Dedupe.FirstName, c.FirstName}, {brand.Directory.Dedupe.LastName, c.LastName}, {brand.Directory.Dedupe.Phone, c.Phone},
-	} {
-		switch value := normal(field.value); {
-		case !field.counts:
-		case value == "":
-			return "" // a record that lacks one of them is not compared
-		default:
-			parts = append(parts, value)
+	}{{d.Email, c.Email}, {d.ExternalDataReference, c.ExtRef}, {d.FirstName, c.FirstName}, {d.LastName, c.LastName}, {d.Phone, c.Phone}} {
+		if field.counts {
+			compared = append(compared, normal(field.value))
 		}
 	}
-	return digest(strings.Join(parts, "\n"))
+	if len(compared) != 1 {
+		return ""
+	}
+	return digest(compared[0])
 }
 
 func contentOf(c qualtrics.Contact) string {

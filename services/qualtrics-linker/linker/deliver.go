@@ -18,52 +18,49 @@ var looks = []time.Duration{15 * time.Second, time.Minute, 5 * time.Minute, 30 *
 // deliver gives each job of a wave its link. ran tells that the wave has just come to its end; else its links were read
 // before, and what was missing then is looked for again.
 func (l *linker) deliver(ctx context.Context, id string, w wave, jobs []*job, ran bool) {
-	jobs, refused := divide(jobs, func(j *job) bool { return !slices.Contains(w.Sent.Refused, j.wanted.request.GetRequestId()) })
+	jobs, refused := partition(jobs, func(j *job) bool { return !slices.Contains(w.Sent.Refused, j.wanted.request.GetRequestId()) })
 	rows, err := l.pages(ctx, id, w.Pages)
 	if err != nil {
 		fail(jobs, err)
 		return
 	}
-	m := match(jobs, rows)
-	if len(m.missing) > 0 && !ran {
-		rows = append(rows, l.again(ctx, w, m.missing)...)
-		m = match(jobs, rows)
+	m := l.assign(ctx, w, jobs, rows)
+	if due, early := partition(m.missing, func(j *job) bool { return !ran && j.event.Attempts > 0 }); len(due) > 0 {
+		found := l.assign(ctx, w, due, append(rows, l.again(ctx, w, due)...))
+		maps.Copy(m.rows, found.rows)
+		m.missing, m.nothing = append(early, found.missing...), append(m.nothing, found.nothing...)
 	}
-	nothing := l.doubts(ctx, w, rows, &m)
 	for _, j := range m.missing {
 		j.err = fault.Later(looks[min(j.event.Attempts, len(looks)-1)], "the distribution %s does not show its link yet", w.Distribution)
 	}
 	l.each(slices.Collect(maps.Keys(m.rows)), func(j *job) { j.err = l.conclude(ctx, w, j, m.rows[j]) })
 	// Of these nothing was made: by themselves, Qualtrics says what is wrong with them.
-	l.direct(ctx, l.leave(ctx, append(refused, nothing...), "the import made nothing of this row"))
+	l.direct(ctx, l.leave(ctx, append(refused, m.nothing...), "the import made nothing of this row"))
 }
 
-// doubts settles what the rows alone do not, with the import's report: jobs that dedupe has mixed up, whose rows may
-// name others so that theirs seem to be missing, and, where the import made less than was sent, those of which it made
-// nothing. It gives the latter.
-func (l *linker) doubts(ctx context.Context, w wave, rows []row, m *matches) (nothing []*job) {
-	unsure := m.doubtful
-	if w.Created < w.Plan.Rows-len(w.Sent.Refused) || len(m.doubtful) > 0 {
-		unsure = append(unsure, m.missing...)
-		m.missing = nil
+// assign finds each job's row. What the rows alone do not tell, the import's report does: for jobs that dedupe has mixed
+// up, whose rows may name others so that theirs seem to be missing, and, where the import made less than was sent, for
+// those of which it made nothing.
+func (l *linker) assign(ctx context.Context, w wave, jobs []*job, rows []row) matches {
+	m := match(jobs, rows, l.trusted())
+	if len(m.doubtful) == 0 && (len(m.missing) == 0 || w.Created >= w.expected()) {
+		return m
 	}
-	if len(unsure) == 0 {
-		return nil
-	}
-	nothing, err := l.byReport(ctx, w, unsure, rows, m)
-	if err != nil {
+	unsure := append(m.doubtful, m.missing...)
+	m.doubtful, m.missing = nil, nil
+	if err := l.byReport(ctx, w, unsure, rows, &m); err != nil {
 		fail(unsure, err)
 	}
-	return nothing
+	return m
 }
 
 // again looks once more for links that were not among those read: Qualtrics is known to leave some out at first, and a
-// few for days (qualtrics.md §3.7, §3.8). The pages are read again first, then the history is asked. What cannot be
-// found is looked for later.
+// few for days (qualtrics.md §3.7, §3.8). The history is asked first, since reading the pages again counts toward the
+// contacts' frequency rules; then in turn. What cannot be found is looked for later.
 func (l *linker) again(ctx context.Context, w wave, missing []*job) []row {
-	look := l.fromPages
+	look := l.fromHistory
 	if missing[0].event.Attempts%2 == 0 {
-		look = l.fromHistory
+		look = l.fromPages
 	}
 	rows, err := look(ctx, w, missing)
 	if err != nil {
@@ -89,13 +86,14 @@ func (l *linker) fromHistory(ctx context.Context, w wave, missing []*job) (rows 
 	if err != nil {
 		return nil, err
 	}
-	links, several := map[string]string{}, map[string]bool{}
+	links, several := map[string]string{}, map[string]bool{"": true}
 	for outcomes, err := range l.qualtrics.History(ctx, w.Distribution) {
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range outcomes {
-			several[o.LookupID] = several[o.LookupID] || links[o.LookupID] != "" && links[o.LookupID] != o.Link
+			_, twice := links[o.LookupID]
+			several[o.LookupID] = several[o.LookupID] || twice || o.LookupID == ""
 			links[o.LookupID] = o.Link
 		}
 	}

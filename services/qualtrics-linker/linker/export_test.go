@@ -2,5 +2,5 @@ package linker
 
 import "time"
 
-// HurryLooks shortens the waits between looks for missing links; it gives the bus's own delays the say.
-func HurryLooks() { looks = []time.Duration{time.Millisecond} }
+// Hurry shortens the waits between looks at an import, and for missing links.
+func Hurry() { looks, firstPoll = []time.Duration{300 * time.Millisecond}, 100*time.Millisecond }

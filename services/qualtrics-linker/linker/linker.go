@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -136,7 +137,7 @@ func (l *linker) waves() *bus.Waves {
 		return nil
 	}
 	return &bus.Waves{
-		Key: l.waveKey, Handle: l.together, Max: s.BulkMax, Quiet: s.GatherQuiet, Wait: s.GatherWait, Timeout: waveTimeout,
+		Key: l.waveKey, Handle: l.handleMany, Max: s.BulkMax, Few: s.BulkFrom, Quiet: s.GatherQuiet, Wait: s.GatherWait, Timeout: waveTimeout,
 	}
 }
 
@@ -147,6 +148,7 @@ type linker struct {
 	ledger    *effect.Ledger
 	qualtrics *qualtrics.Client
 	startup   *qualtrics.Startup
+	lists     sync.Map // turns at each mailing list, by its id
 }
 
 // handle makes the link of one request.

@@ -48,7 +48,7 @@ func settings(v *brand) servicetest.Env {
 }
 
 func TestMain(m *testing.M) {
-	linker.HurryLooks()
+	linker.Hurry()
 	os.Exit(m.Run())
 }
 

@@ -57,6 +57,31 @@ func digest(s string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
+// trust says how far rows of links tell by themselves whose they are.
+type trust int
+
+const (
+	// eachRow: no two people of a wave can be one for the directory, since none share what it compares.
+	eachRow trust = iota
+	// allRows: two may be one by way of a third who was there before. Then a row is missing or there is one too many.
+	allRows
+	// noRow: people with the same name or phone are one, or what the directory compares is not known.
+	noRow
+)
+
+// trusted tells how far the rows of this directory are to be trusted (qualtrics.md §3.1, §8 trap 6).
+func (l *linker) trusted() trust {
+	brand, known := l.startup.Brand()
+	d := brand.Directory.Dedupe
+	switch {
+	case !known || d.FirstName || d.LastName || d.Phone:
+		return noRow
+	case d.Email && d.ExternalDataReference:
+		return allRows
+	}
+	return eachRow
+}
+
 // matches are the rows of a wave by the jobs that they belong to.
 type matches struct {
 	rows map[*job]row
@@ -64,13 +89,26 @@ type matches struct {
 	doubtful []*job
 	// missing are jobs for which no row speaks.
 	missing []*job
+	// nothing are jobs of which the import made nothing.
+	nothing []*job
 }
 
 // match finds each job's row. References and mailboxes are different for all jobs of a wave, so a row that names both
 // of a job, or the one that there is, belongs to it. One that names the reference of one and the mailbox of another
 // belongs to neither for sure: whoever's data dedupe has overwritten, nobody may get another's link (qualtrics.md §8,
 // trap 6).
-func match(jobs []*job, rows []row) matches {
+func match(jobs []*job, rows []row, far trust) matches {
+	if far == noRow {
+		return matches{rows: map[*job]row{}, doubtful: jobs}
+	}
+	m := matchRows(jobs, rows)
+	if far == allRows && len(m.doubtful)+len(m.missing) > 0 {
+		return matches{rows: map[*job]row{}, doubtful: jobs}
+	}
+	return m
+}
+
+func matchRows(jobs []*job, rows []row) matches {
 	byReference, byMailbox := map[string]*job{}, map[string]*job{}
 	for _, j := range jobs {
 		if j.reference != "" {
@@ -119,45 +157,73 @@ func add(rows []row, r row) []row {
 	return append(rows, r)
 }
 
-// byReport settles jobs with the import's report, which tells each row's transaction: a link that names it is sure.
-// What cannot be told apart even so is for a person. Jobs of which the import made nothing are given back.
-func (l *linker) byReport(ctx context.Context, w wave, jobs []*job, rows []row, m *matches) (nothing []*job, err error) {
+// byReport settles jobs with the import's report, which tells each row's transaction and contact: a link that names the
+// transaction is sure, and so is one of a contact that has but one row. What cannot be told apart even so is for a
+// person.
+func (l *linker) byReport(ctx context.Context, w wave, jobs []*job, rows []row, m *matches) error {
 	entries, err := l.report(ctx, w)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	byTransaction := map[string]row{}
-	for _, r := range rows {
-		if r.Transaction != "" {
-			byTransaction[r.Transaction] = r
-		}
-	}
+	find, named := finder(entries, rows)
 	for _, j := range jobs {
 		entry, reported := entries[digest(j.mailbox)]
-		switch r, found := byTransaction[entry.Transaction]; {
+		r, found := find(entry)
+		switch {
 		case !reported:
 			m.missing = append(m.missing, j)
 		case entry.Transaction == "":
-			nothing = append(nothing, j)
+			m.nothing = append(m.nothing, j)
 		case found:
 			m.rows[j] = r
-		case len(byTransaction) == 0 && len(rows) > 0:
+		case !named && len(rows) > 0:
 			j.err = fault.New(fault.Person, "dedupe has merged this contact with another one, and the links do not name their transactions: "+
 				"look the transaction %s up in Qualtrics", entry.Transaction)
 		default:
 			m.missing = append(m.missing, j)
 		}
 	}
-	return nothing, nil
+	return nil
 }
 
-// report reads what became of each row of a wave's import, by the digest of its mailbox.
+// finder gives a function that finds the row of a report's entry, and tells whether rows name transactions.
+func finder(entries map[string]qualtrics.ImportEntry, rows []row) (find func(qualtrics.ImportEntry) (row, bool), named bool) {
+	byTransaction, byContact, times := map[string]row{}, map[string]row{}, map[string]int{}
+	for _, r := range rows {
+		if r.Transaction != "" {
+			byTransaction[r.Transaction] = r
+		}
+		byContact[r.Contact] = r
+	}
+	for _, e := range entries {
+		times[e.Contact]++
+		times[e.Lookup]++
+	}
+	named = len(byTransaction) > 0
+	return func(e qualtrics.ImportEntry) (row, bool) {
+		if r, ok := byTransaction[e.Transaction]; ok || named {
+			return r, ok
+		}
+		for _, id := range []string{e.Lookup, e.Contact} {
+			if r, ok := byContact[id]; ok && id != "" && times[id] == 1 {
+				return r, true
+			}
+		}
+		return row{}, false
+	}, named
+}
+
+// report reads what became of each row of a wave's import, by the digest of its mailbox. That it cannot be read says
+// nothing about any request.
 func (l *linker) report(ctx context.Context, w wave) (map[string]qualtrics.ImportEntry, error) {
 	if w.Sent.ID == "" {
 		return nil, fault.New(fault.Person, "the id of the import was lost with the answer, so its report cannot be read: look for the links in the distribution %s", w.Distribution)
 	}
 	entries := map[string]qualtrics.ImportEntry{}
 	for page, err := range l.qualtrics.ImportReport(ctx, w.Sent.ID) {
+		if fault.Is(err, fault.Refused) {
+			return nil, fault.Later(0, "the report of the import cannot be read: %w", err)
+		}
 		if err != nil {
 			return nil, err
 		}

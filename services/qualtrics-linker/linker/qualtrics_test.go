@@ -199,8 +199,8 @@ func (v *brand) createTransaction(c servicetest.Call) servicetest.Reply {
 				return refused(400, "TR_2", name+" is no plain value")
 			}
 		}
-		if one.Data["refuse"] == "this row" {
-			unprocessed[key] = map[string]any{"error": "TR_3", "errorMessage": "the row is not wanted"}
+		if why, refuse := one.Data["refuse"].(string); refuse {
+			unprocessed[key] = map[string]any{"error": "TR_3", "errorMessage": strings.Replace(why, "this", "the", 1) + " is not wanted"}
 			continue
 		}
 		v.transactions = append(v.transactions, one)

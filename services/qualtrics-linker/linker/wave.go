@@ -17,12 +17,19 @@ import (
 	"github.com/closeloop/closeloop/pkg/qualtrics"
 )
 
+// firstPoll of an import; each next one waits twice as long, up to longestPoll.
+var firstPoll = time.Second
+
 const (
-	// firstPoll of an import; each next one waits twice as long, up to longestPoll, which the ledger's lease outlives.
-	firstPoll   = time.Second
-	longestPoll = 15 * time.Second
+	longestPoll = time.Minute
+	// leaseSlice is how long the wave waits at most without renewing its lease.
+	leaseSlice = 8 * time.Second
 	// emptyReads is how often the links are read while there are none at all, before the wave is put off.
 	emptyReads = 3
+	// badReads is how many reads in a row may fail, as one in a hundred does (qualtrics.md §2.8), before it is.
+	badReads = 4
+	// stillness is how long nothing was added to a batch that is taken for complete, where nothing else tells.
+	stillness = 2 * time.Minute
 	// busyRetry is when to look again at a wave that another replica is at.
 	busyRetry = time.Second
 )
@@ -44,6 +51,17 @@ type plan struct {
 	Rows          int       `json:"rows"`
 }
 
+func planOf(jobs []*job) plan {
+	w := jobs[0].wanted
+	p := plan{SurveyID: w.surveyID, MailingListID: w.mailingListID, ExpiresAt: w.expiresAt, Rows: len(jobs)}
+	for _, j := range jobs { // those that name no expiry differ by their age: nobody's link ends early
+		if j.wanted.expiresAt.After(p.ExpiresAt) {
+			p.ExpiresAt = j.wanted.expiresAt
+		}
+	}
+	return p
+}
+
 // sent is an import that Qualtrics accepted.
 type sent struct {
 	// ID is empty where the answer was lost; the transactions in the batch tell that it was accepted.
@@ -52,8 +70,8 @@ type sent struct {
 	Refused []string `json:"refused,omitempty"`
 }
 
-// imported is what became of the import.
-type imported struct {
+// importResult is what became of the import.
+type importResult struct {
 	Created int `json:"created"`
 }
 
@@ -69,6 +87,9 @@ type wave struct {
 	Dissolved bool `json:"dissolved,omitempty"`
 }
 
+// expected is how many transactions there are to be.
+func (w wave) expected() int { return w.Plan.Rows - len(w.Sent.Refused) }
+
 var (
 	// errDissolved ends a wave of which it is not known whether its import was made, and shall not be made again: a
 	// second import into the batch would give everybody a second link.
@@ -77,26 +98,31 @@ var (
 	errImportRefused = errors.New("the import is refused")
 )
 
-// ride brings jobs that are part of a wave to an end.
-func (l *linker) ride(ctx context.Context, id string, jobs []*job, fresh bool) {
-	done, ran, err := l.run(ctx, id, jobs, fresh)
+// settleWave brings jobs that are part of a wave to an end.
+func (l *linker) settleWave(ctx context.Context, id string, jobs []*job, fresh bool, tries *int) {
+	done, ran, err := l.makeOrWait(ctx, id, jobs, fresh)
 	switch {
 	case errors.Is(err, errImportRefused):
-		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import was refused"))
+		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import was refused"), tries)
 	case err != nil:
 		fail(jobs, err)
 	case done.Dissolved:
 		next := uuid.NewString()
-		l.settleAll(ctx, next, l.enlist(ctx, jobs, next, id), true)
+		l.continueWaves(ctx, l.enlist(ctx, jobs, effect.Place{Wave: next, From: id}), next, tries)
 	case done.Created == 0:
-		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import made nothing"))
+		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import made nothing"), tries)
 	default:
 		l.deliver(ctx, id, done, jobs, ran)
 	}
 }
 
-// run makes the wave, or waits until another replica has. ran tells that it was made just now.
-func (l *linker) run(ctx context.Context, id string, jobs []*job, fresh bool) (done wave, ran bool, err error) {
+// makeOrWait makes the wave, or waits until another replica has. ran tells that it was made just now.
+func (l *linker) makeOrWait(ctx context.Context, id string, jobs []*job, fresh bool) (done wave, ran bool, err error) {
+	leave, err := l.enterList(ctx, jobs[0].wanted.mailingListID)
+	if err != nil {
+		return wave{}, false, err
+	}
+	defer leave()
 	for {
 		var result effect.Done[wave]
 		result, err = effect.Do(ctx, l.ledger, effect.Wave(id), jobs[0].event, func(ctx context.Context, run *effect.Run) (wave, error) {
@@ -107,13 +133,34 @@ func (l *linker) run(ctx context.Context, id string, jobs []*job, fresh bool) (d
 			}
 			return w, err
 		})
-		if !fault.Is(err, fault.Busy) {
+		if !errors.Is(err, effect.ErrElsewhere) {
 			return result.Result, ran, err
 		}
 		if !sleep(ctx, busyRetry) {
 			return wave{}, false, err
 		}
 	}
+}
+
+// enterList waits for this replica's turn at a mailing list. Qualtrics does one import of a list at a time anyway
+// (qualtrics.md §3.2), and another one between an import and the reading of its links may overwrite what tells whose
+// they are.
+func (l *linker) enterList(ctx context.Context, listID string) (leave func(), err error) {
+	turn, _ := l.lists.LoadOrStore(listID, make(chan struct{}, 1))
+	one, ok := turn.(chan struct{})
+	if !ok {
+		panic("linker: lists holds something else")
+	}
+	select {
+	case one <- struct{}{}:
+		return func() { <-one }, nil
+	case <-ctx.Done():
+		return nil, handedBack(ctx)
+	}
+}
+
+func handedBack(ctx context.Context) error {
+	return fault.New(fault.Transient, "the wave is handed back: %w", ctx.Err())
 }
 
 // steps goes the wave's way: batch, import, distribution, pages of links. What is recorded is not done again.
@@ -124,8 +171,7 @@ func (l *linker) steps(ctx context.Context, run *effect.Run, id string, jobs []*
 		return wave{}, errDissolved // who else was to be in it is not known here
 	}
 	if !planned {
-		w := jobs[0].wanted
-		p = plan{SurveyID: w.surveyID, MailingListID: w.mailingListID, ExpiresAt: w.expiresAt, Rows: len(jobs)}
+		p = planOf(jobs)
 		if err := effect.Mark(ctx, run, stepPlan, p); err != nil {
 			return wave{}, err
 		}
@@ -138,19 +184,15 @@ func (l *linker) steps(ctx context.Context, run *effect.Run, id string, jobs []*
 	if err != nil {
 		return wave{}, refusedAsAWhole(err)
 	}
-	if err := l.overwritten(ctx, p.MailingListID); err != nil {
-		return wave{}, err
+	w := wave{Plan: p, Sent: imp}
+	if w.Created, err = l.imported(ctx, run, w, batch); err != nil || w.Created == 0 {
+		return w, err
 	}
-	created, err := l.imported(ctx, run, p, batch, imp)
-	if err != nil || created == 0 {
-		return wave{Plan: p, Sent: imp}, err
-	}
-	distribution, err := effect.Step(ctx, run, stepDistribution, l.distributionOf(p, batch, id))
-	if err != nil {
+	if w.Distribution, err = effect.Step(ctx, run, stepDistribution, l.distributionOf(p, batch, id)); err != nil {
 		return wave{}, forPeople(err)
 	}
-	pages, err := l.readPages(ctx, run, id, p, distribution)
-	return wave{Plan: p, Sent: imp, Created: created, Distribution: distribution, Pages: pages}, err
+	w.Pages, err = l.readPages(ctx, run, id, p, w.Distribution)
+	return w, err
 }
 
 // refusedAsAWhole makes the refusal of an import, after which nothing was made, one that leads to its being divided.
@@ -201,56 +243,88 @@ func (l *linker) importOf(p plan, batch string, jobs []*job, begun bool) effect.
 			return imp, err
 		},
 		Probe: func(ctx context.Context) (sent, bool, error) {
-			n, err := l.qualtrics.BatchCount(ctx, batch, 1)
+			n, err := l.qualtrics.BatchCount(ctx, batch, 1, nil)
 			return sent{}, n > 0, err
 		},
 	}
 }
 
+// progress tells how many transactions an import has made, and whether that is all.
+type progress func(ctx context.Context) (created int, done bool, err error)
+
 // imported waits for the end of the import and gives how many transactions it made.
-func (l *linker) imported(ctx context.Context, run *effect.Run, p plan, batch string, imp sent) (int, error) {
-	if done, ok := effect.Marked[imported](run, stepImported); ok {
+func (l *linker) imported(ctx context.Context, run *effect.Run, w wave, batch string) (int, error) {
+	if done, ok := effect.Marked[importResult](run, stepImported); ok {
 		return done.Created, nil
 	}
-	expected := p.Rows - len(imp.Refused)
-	look := func() (int, bool, error) {
-		status, err := l.qualtrics.ImportStatus(ctx, p.MailingListID, imp.ID)
-		return status.Created, status.Done, err
+	if err := l.overwritten(ctx, w.Plan.MailingListID); err != nil {
+		return 0, err
 	}
-	if imp.ID == "" { // its id was lost with the answer: when nothing more is added, it is over
-		last, unchanged := -1, 0
-		look = func() (int, bool, error) {
-			n, err := l.qualtrics.BatchCount(ctx, batch, expected)
-			if n == last {
-				unchanged++
-			}
-			last = n
-			return n, n >= expected || unchanged == 2, err
-		}
+	look := l.byStatus(w)
+	if w.Sent.ID == "" { // it was lost with the answer
+		look = l.byBatch(run, batch, w.expected())
 	}
+	bad, gone := 0, 0
 	for wait := firstPoll; ; wait = min(2*wait, longestPoll) {
 		if err := l.wait(ctx, run, wait); err != nil {
 			return 0, err
 		}
-		created, done, err := look()
-		if err != nil && !fault.Is(err, fault.NotYet) {
+		created, done, err := look(ctx)
+		switch {
+		case err == nil && done:
+			// Once more: whoever was made by itself meanwhile may have been overwritten since.
+			if err := l.overwritten(ctx, w.Plan.MailingListID); err != nil {
+				return 0, err
+			}
+			return created, effect.Mark(ctx, run, stepImported, importResult{created})
+		case err == nil:
+			bad, gone = 0, 0
+		case fault.Is(err, fault.NotYet):
+			if gone++; gone == badReads { // Qualtrics does not know the import (any more)
+				look = l.byBatch(run, batch, w.expected())
+			}
+		case fault.Is(err, fault.Transient) && bad < badReads:
+			bad++
+		default:
 			return 0, err
 		}
-		if done && err == nil {
-			return created, effect.Mark(ctx, run, stepImported, imported{created})
+	}
+}
+
+func (l *linker) byStatus(w wave) progress {
+	return func(ctx context.Context) (int, bool, error) {
+		status, err := l.qualtrics.ImportStatus(ctx, w.Plan.MailingListID, w.Sent.ID)
+		return status.Created, status.Done, err
+	}
+}
+
+// byBatch counts what is in the batch, where the import itself cannot be asked: when nothing more is added for a while,
+// it is over.
+func (l *linker) byBatch(run *effect.Run, batch string, expected int) progress {
+	most, grew := -1, time.Now()
+	return func(ctx context.Context) (int, bool, error) {
+		n, err := l.qualtrics.BatchCount(ctx, batch, expected, func() error { return run.Renew(ctx) })
+		if err != nil {
+			return 0, false, err
 		}
+		if n > most {
+			most, grew = n, time.Now()
+		}
+		return n, n >= expected || time.Since(grew) >= stillness, nil
 	}
 }
 
 // wait keeps the wave's record while it waits.
 func (l *linker) wait(ctx context.Context, run *effect.Run, d time.Duration) error {
-	if err := run.Renew(ctx); err != nil {
-		return err
+	for ; d > 0; d -= leaseSlice {
+		if !sleep(ctx, min(d, leaseSlice)) {
+			return handedBack(ctx)
+		}
+		if err := run.Renew(ctx); err != nil {
+			return err
+		}
 	}
-	if !sleep(ctx, d) {
-		return fault.New(fault.Transient, "the wave is handed back: %w", ctx.Err())
-	}
-	return run.Renew(ctx)
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -272,8 +346,8 @@ func (l *linker) distributionOf(p plan, batch, id string) effect.Write[string] {
 // readPages reads the links page by page and keeps each, since to read one again counts toward the contacts' frequency
 // rules. It gives the number of pages.
 func (l *linker) readPages(ctx context.Context, run *effect.Run, id string, p plan, distribution string) (int, error) {
-	next, empty := "", 0
-	for n := 1; ; n++ {
+	next, seen, empty, bad := "", map[string]bool{}, 0, 0
+	for n := 1; ; {
 		kept, err := effect.Do(ctx, l.ledger, effect.WavePage(id, n), pageCause(id, n), func(ctx context.Context, _ *effect.Run) (page, error) {
 			read, err := l.qualtrics.LinkPage(ctx, distribution, p.SurveyID, next)
 			if err == nil && n == 1 && len(read.Links) == 0 && read.Next == "" {
@@ -281,22 +355,23 @@ func (l *linker) readPages(ctx context.Context, run *effect.Run, id string, p pl
 			}
 			return pageOf(read), err
 		})
-		if fault.Is(err, fault.NotYet) && n == 1 && empty < emptyReads {
-			if err := l.wait(ctx, run, firstPoll<<empty); err != nil {
-				return 0, err
+		switch {
+		case err == nil:
+			if next = kept.Result.Next; next == "" || seen[next] { // pages in a circle end as well
+				return n, nil
 			}
+			seen[next] = true
+			n, bad = n+1, 0
+			err = run.Renew(ctx)
+		case fault.Is(err, fault.NotYet) && empty < emptyReads:
+			err = l.wait(ctx, run, firstPoll<<empty)
 			empty++
-			n--
-			continue
+		case fault.Is(err, fault.Transient) && bad < badReads && ctx.Err() == nil:
+			err = l.wait(ctx, run, firstPoll)
+			bad++
 		}
 		if err != nil {
 			return 0, err
-		}
-		if err := run.Renew(ctx); err != nil {
-			return 0, err
-		}
-		if next = kept.Result.Next; next == "" {
-			return n, nil
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -237,6 +238,18 @@ func TestMarketingALostAnswerMakesNoSecondMail(t *testing.T) { // trap 6; odata 
 			f.links(ids)
 			f.mails(8)
 		})
+	}
+}
+
+func TestMarketingWritesThatAppearLateAreNotRepeated(t *testing.T) { // trap 6: Marketing writes later than it answers
+	f := startMarketing(t, "{visibleAfter: -1s, writtenVisibleAfter: 14s}", servicetest.Env{"SAP_MARKETING_SETTLE": "20s"})
+	ids := f.play(3)
+	f.meets(deepInserts, lost(false))
+	f.links(ids)
+	eventually(t, "all written", time.Minute, func() bool { return len(servicetest.Events(t, f.broker, "interaction.written")) == len(ids) })
+	f.mails(len(ids))
+	if n := f.counted(deepInserts); n != 1 {
+		t.Errorf("%d writes, want the one whose answer was lost", n)
 	}
 }
 
