@@ -29,10 +29,11 @@ type Brand struct {
 type Startup struct {
 	client *Client
 	log    *slog.Logger
-	known  chan struct{}
+	asked  chan struct{} // closed when Qualtrics has answered, be it that it does not know
 
 	mu     sync.Mutex
 	brand  Brand
+	known  bool
 	refuse error
 }
 
@@ -57,13 +58,14 @@ func (c *Client) Startup(log *slog.Logger, metrics prometheus.Registerer) (*Star
 			return nil, err
 		}
 	}
-	return &Startup{client: c, log: log, known: make(chan struct{})}, nil
+	return &Startup{client: c, log: log, asked: make(chan struct{})}, nil
 }
 
 // firstWait and lastWait bound how long Run waits between two tries.
 const firstWait, lastWait = time.Second, 5 * time.Minute
 
-// Run asks until Qualtrics has answered, with growing waits, and then ends with nil; also when ctx ends.
+// Run asks until Qualtrics has answered, with growing waits, and then ends with nil; also when ctx ends, and when
+// Qualtrics answers that it does not know what is asked for.
 func (s *Startup) Run(ctx context.Context) error {
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		brand, err := s.ask(ctx)
@@ -71,7 +73,7 @@ func (s *Startup) Run(ctx context.Context) error {
 			return nil
 		}
 		s.note(brand, err)
-		if err == nil {
+		if err == nil || fault.Is(err, fault.Refused) { // to be told the same again helps nobody
 			return nil
 		}
 		// Drawn, so that replicas that start together do not ask together.
@@ -95,16 +97,16 @@ func (s *Startup) ask(ctx context.Context) (Brand, error) {
 	}
 	i := slices.IndexFunc(all, func(d Directory) bool { return d.ID == s.client.directory })
 	if i < 0 {
-		return Brand{}, s.client.fault(fault.Unauthorized, "list directories: QUALTRICS_DIRECTORY_ID names none that these credentials can see")
+		return Brand{}, s.client.fault(fault.Refused, "list directories: QUALTRICS_DIRECTORY_ID names none that these credentials can see")
 	}
 	return Brand{Account: account, Directory: all[i]}, nil
 }
 
 // note keeps what was learned, and says what a person has to mend.
 func (s *Startup) note(brand Brand, err error) {
-	refused := fault.Is(err, fault.Unauthorized) || fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Refused)
+	refused := fault.Is(err, fault.Unauthorized) || fault.Is(err, fault.Forbidden)
 	s.mu.Lock()
-	s.brand, s.refuse = brand, nil
+	s.brand, s.known, s.refuse = brand, err == nil, nil
 	if refused {
 		s.refuse = err
 	}
@@ -112,12 +114,15 @@ func (s *Startup) note(brand Brand, err error) {
 	switch {
 	case refused:
 		s.log.Error("Qualtrics refuses us: check base URL, credentials and scopes", "error", err)
+	case fault.Is(err, fault.Refused):
+		s.log.Error("Qualtrics does not tell who we are and what its directory takes for one contact: check QUALTRICS_BASE_URL and QUALTRICS_DIRECTORY_ID", "error", err)
+		close(s.asked)
 	case err != nil:
 		s.log.Warn("Qualtrics cannot be asked yet", "error", err)
 	default:
 		s.log.Info("Qualtrics lets us in", "brand", brand.Account.BrandID, "datacenter", brand.Account.Datacenter,
 			"directory", brand.Directory.ID, "dedupe", brand.Directory.criteria())
-		close(s.known)
+		close(s.asked)
 	}
 }
 
@@ -147,23 +152,18 @@ func (s *Startup) Ready() error {
 	return s.refuse
 }
 
-// Brand gives what was learned, or false while nothing is known yet.
+// Brand gives what was learned, or false while nothing is known.
 func (s *Startup) Brand() (Brand, bool) {
-	select {
-	case <-s.known:
-	default:
-		return Brand{}, false
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.brand, true
+	return s.brand, s.known
 }
 
-// Wait gives what was learned, as soon as it is. When ctx ends first, it gives the last refusal as a fault, else
-// [fault.Down].
+// Wait waits until Qualtrics has let us in, and gives what was learned: nothing where Qualtrics does not tell. When ctx
+// ends first, it gives the last refusal as a fault, else [fault.Down].
 func (s *Startup) Wait(ctx context.Context) (Brand, error) {
 	select {
-	case <-s.known:
+	case <-s.asked:
 		brand, _ := s.Brand()
 		return brand, nil
 	case <-ctx.Done():

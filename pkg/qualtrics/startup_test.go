@@ -116,9 +116,8 @@ func TestRefusedCredentialsAreToldByReadinessUntilTheyAreMended(t *testing.T) {
 		refuse, mend func(*front)
 		says         string
 	}{
-		"401":               {func(f *front) { f.status = 401 }, func(f *front) { f.status = 0 }, "401"},
-		"403":               {func(f *front) { f.status = 403 }, func(f *front) { f.status = 0 }, "403"},
-		"unknown directory": {func(f *front) { f.directories = "" }, func(f *front) { f.directories = two }, "QUALTRICS_DIRECTORY_ID"},
+		"401": {func(f *front) { f.status = 401 }, func(f *front) { f.status = 0 }, "401"},
+		"403": {func(f *front) { f.status = 403 }, func(f *front) { f.status = 0 }, "403"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -142,6 +141,28 @@ func TestRefusedCredentialsAreToldByReadinessUntilTheyAreMended(t *testing.T) {
 			if _, err := wait(t, s); err != nil || s.Ready() != nil {
 				t.Errorf("mended: %v, ready %v", err, s.Ready())
 			}
+		})
+	}
+}
+
+// What Qualtrics does not tell is an error in the log, and no reason to keep the service from its work.
+func TestWhatQualtricsDoesNotTellIsToldToPeopleOnce(t *testing.T) {
+	for name, f := range map[string]*front{
+		"unknown directory": {}, "no such endpoint": {status: 404, directories: two},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := startUp(t, f, directory)
+			if _, err := wait(t, s); err != nil || s.Ready() != nil {
+				t.Errorf("%v, ready %v", err, s.Ready())
+			}
+			if _, known := s.Brand(); known {
+				t.Error("a directory is known that Qualtrics does not name")
+			}
+			f.say(func() {
+				if strings.Count(f.log.String(), "level=ERROR") != 1 || !strings.Contains(f.log.String(), "QUALTRICS_DIRECTORY_ID") {
+					t.Errorf("the log says %s", &f.log)
+				}
+			})
 		})
 	}
 }

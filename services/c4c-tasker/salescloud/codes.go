@@ -131,6 +131,9 @@ func (c *codes) read(ctx context.Context, name string) (list, error) {
 		if outbound.StatusOf(err) == http.StatusNotFound {
 			return l, c.missing(name)
 		}
+		if err != nil && c.mode == ListsLenient && (fault.From(err).Class.Final() || fault.Is(err, fault.Forbidden)) {
+			return l, nil // the tenant does not let us read it, which says nothing about the codes
+		}
 		if err != nil {
 			return l, unreadable(name, err)
 		}

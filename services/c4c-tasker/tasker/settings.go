@@ -51,7 +51,7 @@ type SettingsV1 struct {
 	Dates          string `envconfig:"C4C_DATES" default:"iso" desc:"Version 1: how dates are written, iso or ticks: /Date(…)/"`
 	Reference      string `envconfig:"C4C_REFERENCE" default:"subject" desc:"Version 1: where the response id stands, in brackets, for the task to be found again: at the end of subject or text"`
 	ReferenceField string `envconfig:"C4C_REFERENCE_FIELD" desc:"Version 1: the tenant's own field that holds the response id instead, such as ResponseID_KUT"`
-	CodeLists      string `envconfig:"C4C_CODE_LISTS" default:"strict" desc:"Version 1: check codes against the tenant's lists: strict, lenient (a list that is not there is not checked) or off"`
+	CodeLists      string `envconfig:"C4C_CODE_LISTS" default:"lenient" desc:"Version 1: check codes against the tenant's lists: lenient (a list that is not there, or that nobody lets us read, is not checked), strict (that is an alarm, and work waits) or off"`
 	Parties        string `envconfig:"C4C_PARTY_LOOKUP" default:"refused" desc:"Version 1: look accounts, contacts and employees up: never, refused (when a refusal does not say which one is unknown) or before (each task, at up to 5 calls more)"`
 }
 

@@ -63,9 +63,10 @@ type trust int
 const (
 	// eachRow: no two people of a wave can be one for the directory, since none share what it compares.
 	eachRow trust = iota
-	// allRows: two may be one by way of a third who was there before. Then a row is missing or there is one too many.
+	// allRows: two may be one by way of a third who was there before, or what the directory compares is not known. Then a
+	// row is missing or there is one too many.
 	allRows
-	// noRow: people with the same name or phone are one, or what the directory compares is not known.
+	// noRow: people with the same name or phone are one.
 	noRow
 )
 
@@ -74,9 +75,9 @@ func (l *linker) trusted() trust {
 	brand, known := l.startup.Brand()
 	d := brand.Directory.Dedupe
 	switch {
-	case !known || d.FirstName || d.LastName || d.Phone:
+	case d.FirstName || d.LastName || d.Phone:
 		return noRow
-	case d.Email && d.ExternalDataReference:
+	case !known || d.Email && d.ExternalDataReference:
 		return allRows
 	}
 	return eachRow

@@ -89,8 +89,10 @@ func (w *writer) judge(t task, since time.Time, there map[marketing.Ref]marketin
 	}
 }
 
-// awaits tells a link that must wait for Marketing's own interaction.
-func (w *writer) awaits(t task) bool { return w.settings.WaitForDistribution && t.outboundID != "" }
+// awaits tells a link that must wait for Marketing's own interaction: one that a campaign asked for.
+func (w *writer) awaits(t task) bool {
+	return w.settings.WaitForDistribution && t.outboundID != "" && t.campaignID != ""
+}
 
 func (w *writer) overdue(t task, since time.Time) bool {
 	return time.Since(since) >= w.settings.WaitLimit && t.event.Attempts >= leastLooks

@@ -45,7 +45,7 @@ type Settings struct {
 	Arrays       string        `envconfig:"SAP_MARKETING_ARRAYS" default:"plain" desc:"how arrays are sent: plain, as in […], or results, as in {\"results\":[…]}; both are read"`
 	Dates        string        `envconfig:"SAP_MARKETING_DATES" default:"iso" desc:"how dates are sent: iso, or ticks, as in /Date(1784885400000)/; both are read"`
 
-	Settle       time.Duration `envconfig:"SAP_MARKETING_SETTLE" default:"60s" desc:"how long after a lost answer a look-up that finds nothing is not believed: Marketing writes later than it answers"`
+	Settle time.Duration `envconfig:"SAP_MARKETING_SETTLE" default:"60s" desc:"how long after a lost answer a look-up that finds nothing is not believed: Marketing writes later than it answers"`
 
 	WaitForDistribution bool          `envconfig:"SAP_MARKETING_WAIT_FOR_DISTRIBUTION" default:"true" desc:"a link of a campaign is written only when Marketing's own SURVEY_DISTRIBUTION interaction is there"`
 	WaitFirst           time.Duration `envconfig:"SAP_MARKETING_WAIT_FIRST" default:"1s" desc:"first wait for it; each further one is twice as long"`

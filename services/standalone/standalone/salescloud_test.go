@@ -344,7 +344,7 @@ func TestPriorityThatTheTenantDoesNotHaveIsDeadWithItsField(t *testing.T) {
 func TestTenantWithoutACodeListIsToleratedBySetting(t *testing.T) {
 	missing := servicetest.Env{"LANDSCAPE_C4C": "{missingSets: [ActivityTextCollectionTypeCodeCollection], codeLists: {TasksPriorityCodeCollection: [{code: '5'}]}}"}
 	t.Run("lenient", func(t *testing.T) {
-		f := startSalesCloud(t, missing, servicetest.Env{"C4C_CODE_LISTS": "lenient", "C4C_PRIORITY": "5"})
+		f := startSalesCloud(t, missing, servicetest.Env{"C4C_PRIORITY": "5"}) // the default
 		f.publish(feedback)
 		f.Published(taskCreated, 1)
 	})
@@ -357,7 +357,7 @@ func TestTenantWithoutACodeListIsToleratedBySetting(t *testing.T) {
 		}
 	})
 	t.Run("strict", func(t *testing.T) {
-		f := startSalesCloud(t, missing, servicetest.Env{"C4C_PRIORITY": "5"})
+		f := startSalesCloud(t, missing, servicetest.Env{"C4C_CODE_LISTS": "strict", "C4C_PRIORITY": "5"})
 		bustest.Eventually(t, "the alarm", func() bool {
 			return strings.Contains(f.Log(), "no code list ActivityTextCollectionTypeCodeCollection: set C4C_CODE_LISTS=lenient")
 		})
