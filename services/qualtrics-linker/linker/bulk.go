@@ -55,7 +55,7 @@ func (l *linker) waveKey(e event.Event) string {
 		return ""
 	}
 	w, err := l.wanted(e, m)
-	if err != nil || l.settings.BulkPhone == phoneDirect && m.GetContact().GetPhone() != "" {
+	if err != nil || l.oneByOne.Load() || l.settings.BulkPhone == phoneDirect && m.GetContact().GetPhone() != "" {
 		return ""
 	}
 	key := w.mailingListID + " " + w.surveyID

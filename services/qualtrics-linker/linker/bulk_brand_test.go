@@ -24,6 +24,8 @@ type bulk struct {
 	gone map[int]bool
 	// leftOut is the reference of somebody whose link the pages never show.
 	leftOut string
+	// noEmptyBatch refuses a batch without transactions.
+	noEmptyBatch bool
 	// noHistory leaves links out of the history.
 	noHistory bool
 	// rejectData refuses an import that holds a row whose data says so.

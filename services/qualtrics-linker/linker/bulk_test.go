@@ -334,3 +334,18 @@ func TestLinksOfAWaveEndWithItsLatestExpiry(t *testing.T) {
 		t.Errorf("links end %v", got)
 	}
 }
+
+func TestBrandThatTakesNoEmptyBatchIsServedOneByOne(t *testing.T) {
+	f := start(t, nil)
+	f.brand.noEmptyBatch = true
+	f.ask(8)
+	f.own(t, 8)
+	before := len(f.brand.Calls(createBatch))
+	for i := range 4 {
+		f.broker.Publish(subjects.SurveyLinkRequested, fmt.Sprintf(brief, fmt.Sprint("B", i), fmt.Sprint("Q-", i), fmt.Sprint("q", i)))
+	}
+	f.own(t, 12)
+	if n := len(f.brand.Calls(createBatch)); n != before+4 {
+		t.Errorf("%d batches for four more: what is refused is not asked for again", n-before)
+	}
+}

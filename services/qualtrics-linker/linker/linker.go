@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -149,6 +150,8 @@ type linker struct {
 	qualtrics *qualtrics.Client
 	startup   *qualtrics.Startup
 	lists     sync.Map // turns at each mailing list, by its id
+	// oneByOne says that this brand takes no imports.
+	oneByOne atomic.Bool
 }
 
 // handle makes the link of one request.

@@ -234,6 +234,9 @@ func (v *brand) createBatch(c servicetest.Call) servicetest.Reply {
 	if err := c.Decode(&sent); err != nil || !plainTime.MatchString(sent.CreationDate) {
 		return refused(400, "RP_9", "the batch is wrong")
 	}
+	if v.noEmptyBatch && len(sent.TransactionIDs) == 0 {
+		return refused(400, "TB_1", "transactionIds must not be empty")
+	}
 	for _, id := range sent.TransactionIDs {
 		if index(id, "CTR", len(v.transactions)) < 0 {
 			return refused(400, "", "Transaction not found")

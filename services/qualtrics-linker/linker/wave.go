@@ -96,12 +96,19 @@ var (
 	errDissolved = errors.New("the wave is dissolved")
 	// errImportRefused ends a wave whose import was refused as a whole.
 	errImportRefused = errors.New("the import is refused")
+	// errNoEmptyBatch ends a wave in a brand that takes no empty batch, which an import needs (qualtrics.md §9, row 2).
+	errNoEmptyBatch = errors.New("an empty batch is refused")
 )
 
 // settleWave brings jobs that are part of a wave to an end.
 func (l *linker) settleWave(ctx context.Context, id string, jobs []*job, fresh bool, tries *int) {
 	done, ran, err := l.makeOrWait(ctx, id, jobs, fresh)
 	switch {
+	case errors.Is(err, errNoEmptyBatch):
+		if l.oneByOne.CompareAndSwap(false, true) {
+			l.log.Warn("Qualtrics takes no empty batch, so there are no imports: links are made one by one until the next start", "error", err)
+		}
+		l.direct(ctx, l.leave(ctx, jobs, "there are no imports"))
 	case errors.Is(err, errImportRefused):
 		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import was refused"), tries)
 	case err != nil:
@@ -178,11 +185,11 @@ func (l *linker) steps(ctx context.Context, run *effect.Run, id string, jobs []*
 	}
 	batch, err := effect.Step(ctx, run, stepBatch, l.emptyBatch())
 	if err != nil {
-		return wave{}, err
+		return wave{}, refusedAs(errNoEmptyBatch, err)
 	}
 	imp, err := effect.Step(ctx, run, stepImport, l.importOf(p, batch, jobs, begun))
 	if err != nil {
-		return wave{}, refusedAsAWhole(err)
+		return wave{}, refusedAs(errImportRefused, err)
 	}
 	w := wave{Plan: p, Sent: imp}
 	if w.Created, err = l.imported(ctx, run, w, batch); err != nil || w.Created == 0 {
@@ -195,10 +202,11 @@ func (l *linker) steps(ctx context.Context, run *effect.Run, id string, jobs []*
 	return w, err
 }
 
-// refusedAsAWhole makes the refusal of an import, after which nothing was made, one that leads to its being divided.
-func refusedAsAWhole(err error) error {
+// refusedAs makes the refusal of something for the whole wave, after which nothing was made, one that leads to another
+// way for its requests: none of them is at fault for sure.
+func refusedAs(what, err error) error {
 	if fault.Is(err, fault.Refused) || fault.Is(err, fault.Invalid) {
-		return &fault.Fault{Class: fault.NotYet, Reason: err.Error(), Err: errors.Join(errImportRefused, err)}
+		return &fault.Fault{Class: fault.NotYet, Reason: err.Error(), Err: errors.Join(what, err)}
 	}
 	return err
 }
