@@ -31,7 +31,7 @@ func calls(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.close()
 	written := 0
 	measure := func(n int) (counted, time.Duration, error) {
 		prefix := fmt.Sprint("C", written)

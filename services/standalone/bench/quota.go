@@ -52,7 +52,7 @@ func oneQuota(ctx context.Context, table *tabwriter.Writer, replicas, requests, 
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.close()
 	if err := s.replicas(ctx, replicas); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func bulk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer s.stop()
+	defer s.close()
 	if err := s.change(ctx, `{"limits":{"enforced":true}}`); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func bulk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d links took %s, %.0f a minute\n\n", *requests, took.Round(100*time.Millisecond), float64(*requests)/took.Minutes())
+	fmt.Fprintf(os.Stdout, "%d links took %s, %.0f a minute\n\n", *requests, took.Round(100*time.Millisecond), float64(*requests)/took.Minutes())
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "limit\tcalls\ta minute\tpublished limit\tused\trefused")
 	binds, used := "", 0.0
@@ -135,6 +135,6 @@ func bulk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Printf("\nThe limit that binds, or is the nearest to: %s.\n", binds)
+	fmt.Fprintf(os.Stdout, "\nThe limit that binds, or is the nearest to: %s.\n", binds)
 	return nil
 }

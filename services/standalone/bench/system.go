@@ -90,7 +90,7 @@ func (s *system) launch(ctx context.Context, folder, name string, env ...string)
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(binary)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary) // stopped by stop, which lets it drain
 	cmd.Env, cmd.Stdout, cmd.Stderr = append(s.env, env...), output, output
 	if err := cmd.Start(); err != nil {
 		return err
@@ -112,6 +112,13 @@ func (s *system) replicas(ctx context.Context, n int) error {
 	return nil
 }
 
+// close stops everything at the end of a measurement, whose own error is the one that counts.
+func (s *system) close() {
+	if err := s.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: cleaning up:", err)
+	}
+}
+
 func (s *system) stop() error {
 	if s.nc != nil {
 		s.nc.Close()
@@ -127,12 +134,11 @@ func (s *system) stop() error {
 
 func (s *system) ready(ctx context.Context) error {
 	return until(ctx, time.Minute, "closeloop is ready", func() (bool, error) {
-		answer, err := http.Get(s.url + "/readyz")
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/readyz", nil)
 		if err != nil {
-			return false, nil
+			return false, err
 		}
-		defer answer.Body.Close()
-		return answer.StatusCode == http.StatusOK, nil
+		return s.do(req, nil) == nil, nil
 	})
 }
 
