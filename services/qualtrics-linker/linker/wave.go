@@ -17,8 +17,11 @@ import (
 	"github.com/closeloop/closeloop/pkg/qualtrics"
 )
 
-// firstPoll of an import; each next one waits twice as long, up to longestPoll.
+// firstPoll of a small import; each next one waits twice as long, up to longestPoll.
 var firstPoll = time.Second
+
+// pollOf gives the first wait for an import of so many rows: a large one takes longer, and each look at it is a call.
+func pollOf(rows int) time.Duration { return firstPoll * time.Duration(min(4, 1+rows/500)) }
 
 const (
 	longestPoll = time.Minute
@@ -273,7 +276,7 @@ func (l *linker) imported(ctx context.Context, run *effect.Run, w wave, batch st
 		look = l.byBatch(run, batch, w.expected())
 	}
 	bad, gone := 0, 0
-	for wait := firstPoll; ; wait = min(2*wait, longestPoll) {
+	for wait := pollOf(w.Plan.Rows); ; wait = min(2*wait, longestPoll) {
 		if err := l.wait(ctx, run, wait); err != nil {
 			return 0, err
 		}
