@@ -2,6 +2,7 @@ package effect
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,9 +36,19 @@ type Key struct {
 	Business string
 }
 
+// longestKey is the longest business key that stands in the bucket as it is, in bytes: keys are subjects, and a subject
+// beyond a few thousand ends the connection of whoever uses it.
+const longestKey = 400
+
 // String gives the key as it stands in the bucket: the business key with everything that JetStream does not take in a
-// key, and dots, written as =XX.
-func (k Key) String() string { return k.Effect + "/" + escape(k.Business) }
+// key, and dots, written as =XX; of a very long one the beginning and a digest.
+func (k Key) String() string {
+	business := escape(k.Business)
+	if len(business) > longestKey {
+		business = fmt.Sprintf("%s=sha256/%x", business[:longestKey/4], sha256.Sum256([]byte(k.Business)))
+	}
+	return k.Effect + "/" + business
+}
 
 func escape(s string) string {
 	var b strings.Builder

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -384,5 +385,20 @@ func TestLedgerThatLosesAnswersStillKnowsItsOwnWrites(t *testing.T) {
 	}
 	if err := run(); err != nil {
 		t.Errorf("our own write was taken for somebody else's: %v", err)
+	}
+}
+
+// A key is a subject, and a very long subject ends the connection.
+func TestVeryLongKeysFitAndDiffer(t *testing.T) {
+	l, _ := ledger(t)
+	long := strings.Repeat("ö", 3000)
+	v := &vendor{}
+	for _, business := range []string{long, long + "x", long} {
+		if _, err := do(t.Context(), l, v, effect.Key{Effect: "c4c.task", Business: business}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v.calls != 2 {
+		t.Errorf("%d calls for two different keys", v.calls)
 	}
 }

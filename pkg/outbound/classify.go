@@ -54,6 +54,7 @@ func StatusOf(err error) int {
 //	408, 425            Transient     Unknown
 //	429                 Throttled     Throttled
 //	other 4xx           Refused       Refused        409, 412, 423 too: callers that know better look at StatusError
+//	501, 505            Refused       Refused        the vendor has no such call: nothing was done
 //	503                 Down          Unknown        a gateway in between says 503 as well
 //	other 5xx           Transient     Unknown        a write may have been done: probe first
 //
@@ -80,6 +81,10 @@ func Classify(status int, write bool) fault.Class {
 }
 
 func mayBeDone(status int) bool {
+	switch status {
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return false
+	}
 	return status >= 500 || status == http.StatusRequestTimeout || status == http.StatusTooEarly
 }
 

@@ -28,6 +28,8 @@ const (
 	// bad row of 10,000. refusedRetry is when the rest is tried again.
 	halvings     = 32
 	refusedRetry = time.Minute
+	// wavesTried is how often a request is tried in waves, which takes some two minutes.
+	wavesTried = 8
 )
 
 // job is one request of those that are handled together.
@@ -68,8 +70,9 @@ func (l *linker) waveKey(e event.Event) string {
 // handleMany handles requests that came at the same time: a few of them one by one, more of them in waves.
 func (l *linker) handleMany(ctx context.Context, events []event.Event) []error {
 	jobs := l.jobs(events)
-	var few []*job
-	for _, group := range groupForImports(open(jobs)) {
+	// Whatever keeps the others from being made together, after so many tries these are made by themselves.
+	many, few := partition(open(jobs), func(j *job) bool { return j.event.Attempts < wavesTried })
+	for _, group := range groupForImports(many) {
 		if len(group) < l.settings.BulkFrom {
 			few = append(few, group...)
 		} else {
@@ -318,13 +321,18 @@ func fail(jobs []*job, err error) {
 // refusedTogether finds out what it means that an import was refused, or came to nothing, as a whole: three requests are
 // made by themselves, where Qualtrics' answer says what is wrong. When all are refused in the same words, so are all;
 // else the rest is tried again in halves, as long as there are tries left.
-func (l *linker) refusedTogether(ctx context.Context, jobs []*job, tries *int) {
+func (l *linker) refusedTogether(ctx context.Context, jobs []*job, refusal error, tries *int) {
 	if tries == nil && len(jobs) > 3 {
 		canaries := []*job{jobs[0], jobs[len(jobs)/2], jobs[len(jobs)-1]}
 		jobs, _ = partition(jobs, func(j *job) bool { return !slices.Contains(canaries, j) })
 		l.direct(ctx, canaries)
 		if err := sameRefusal(canaries); err != nil {
 			fail(jobs, err)
+			return
+		}
+		if noSuchCall(refusal) { // and by themselves they were made: it is not their list
+			l.withoutImports(refusal)
+			l.direct(ctx, jobs)
 			return
 		}
 		left := halvings

@@ -24,6 +24,8 @@ type bulk struct {
 	gone map[int]bool
 	// leftOut is the reference of somebody whose link the pages never show.
 	leftOut string
+	// noImports has no imports at all.
+	noImports bool
 	// noEmptyBatch refuses a batch without transactions.
 	noEmptyBatch bool
 	// noHistory leaves links out of the history.
@@ -54,6 +56,9 @@ type job struct {
 }
 
 func (v *brand) startImport(c servicetest.Call) servicetest.Reply {
+	if v.noImports {
+		return refused(501, "", "Not implemented")
+	}
 	var sent struct {
 		Meta struct {
 			BatchID string   `json:"batchId"`

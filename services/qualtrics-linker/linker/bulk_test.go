@@ -349,3 +349,29 @@ func TestBrandThatTakesNoEmptyBatchIsServedOneByOne(t *testing.T) {
 		t.Errorf("%d batches for four more: what is refused is not asked for again", n-before)
 	}
 }
+
+func TestQualtricsWithoutImportsIsServedOneByOne(t *testing.T) {
+	f := start(t, nil)
+	f.brand.noImports = true
+	f.ask(12)
+	f.own(t, 12)
+	if n := len(f.brand.Calls(startImport)); n != 1 {
+		t.Errorf("%d imports tried", n)
+	}
+}
+
+// A subject of thousands of characters would end the connection, and the service with it.
+func TestVeryLongIdIsRefusedAndTheNextIsDone(t *testing.T) {
+	f := start(t, nil)
+	long := "CG_" + strings.Repeat("x", 5000)
+	for i := range 4 {
+		f.broker.Publish(subjects.SurveyLinkRequested, fmt.Sprintf(`{"requestId":"B%d","contact":{"email":"b%d@example.com"},"survey":{"mailingListId":"%s"}}`, i, i, long))
+	}
+	f.ask(3)
+	for _, letter := range f.Dead(4) {
+		if letter.Class != "invalid" || letter.Field != "survey.mailingListId" {
+			t.Errorf("dead letter of class %s about %s", letter.Class, letter.Field)
+		}
+	}
+	f.own(t, 3)
+}

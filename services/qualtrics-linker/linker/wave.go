@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
 )
 
@@ -108,21 +110,35 @@ func (l *linker) settleWave(ctx context.Context, id string, jobs []*job, fresh b
 	done, ran, err := l.makeOrWait(ctx, id, jobs, fresh)
 	switch {
 	case errors.Is(err, errNoEmptyBatch):
-		if l.oneByOne.CompareAndSwap(false, true) {
-			l.log.Warn("Qualtrics takes no empty batch, so there are no imports: links are made one by one until the next start", "error", err)
-		}
+		l.withoutImports(err)
 		l.direct(ctx, l.leave(ctx, jobs, "there are no imports"))
 	case errors.Is(err, errImportRefused):
-		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import was refused"), tries)
+		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import was refused"), err, tries)
 	case err != nil:
 		fail(jobs, err)
 	case done.Dissolved:
 		next := uuid.NewString()
 		l.continueWaves(ctx, l.enlist(ctx, jobs, effect.Place{Wave: next, From: id}), next, tries)
 	case done.Created == 0:
-		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import made nothing"), tries)
+		l.refusedTogether(ctx, l.leave(ctx, jobs, "the import made nothing"), nil, tries)
 	default:
 		l.deliver(ctx, id, done, jobs, ran)
+	}
+}
+
+// noSuchCall tells that the vendor does not have what was called.
+func noSuchCall(err error) bool {
+	switch outbound.StatusOf(err) {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
+// withoutImports has all that follows made one by one.
+func (l *linker) withoutImports(err error) {
+	if l.oneByOne.CompareAndSwap(false, true) {
+		l.log.Warn("this Qualtrics takes no imports: links are made one by one until the next start", "error", err)
 	}
 }
 
@@ -255,6 +271,9 @@ func (l *linker) importOf(p plan, batch string, jobs []*job, begun bool) effect.
 		},
 		Probe: func(ctx context.Context) (sent, bool, error) {
 			n, err := l.qualtrics.BatchCount(ctx, batch, 1, nil)
+			if noSuchCall(err) {
+				err = nil // Nobody can look. Made anew in another batch, nobody gets a second link.
+			}
 			return sent{}, n > 0, err
 		},
 	}

@@ -861,10 +861,10 @@ const file_closeloop_events_v1_survey_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x03(\v2*.closeloop.events.v1.Transaction.DataEntryB\x0f\xbaH\f\x9a\x01\t\"\ar\x05\x10\x01\x18\xc8\x01R\x04data\x1aO\n" +
 	"\tDataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x05value:\x028\x01\"\xc4\x01\n" +
-	"\x06Survey\x129\n" +
-	"\tsurvey_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^(SV_[A-Za-z0-9_]+)?$R\bsurveyId\x12D\n" +
-	"\x0fmailing_list_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^(CG_[A-Za-z0-9_]+)?$R\rmailingListId\x129\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x05value:\x028\x01\"\xc8\x01\n" +
+	"\x06Survey\x12;\n" +
+	"\tsurvey_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x18d2\x15^(SV_[A-Za-z0-9_]+)?$R\bsurveyId\x12F\n" +
+	"\x0fmailing_list_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x18d2\x15^(CG_[A-Za-z0-9_]+)?$R\rmailingListId\x129\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xac\x01\n" +
 	"\bCampaign\x12(\n" +
@@ -899,17 +899,17 @@ const file_closeloop_events_v1_survey_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x182R\trequestId\x12>\n" +
 	"\x06reason\x18\x02 \x01(\tB&\xbaH#r!R\fUNSUBSCRIBEDR\x11CONTACT_FREQUENCYR\x06reason\x129\n" +
 	"\acontact\x18\x03 \x01(\v2\x1f.closeloop.events.v1.ContactRefR\acontact\x129\n" +
-	"\bcampaign\x18\x04 \x01(\v2\x1d.closeloop.events.v1.CampaignR\bcampaign\"\xb0\x02\n" +
-	"\x16SurveyResponseNotified\x126\n" +
-	"\tsurvey_id\x18\x01 \x01(\tB\x19\xbaH\x16r\x142\x12^SV_[A-Za-z0-9_]+$R\bsurveyId\x129\n" +
-	"\vresponse_id\x18\x02 \x01(\tB\x18\xbaH\x15r\x132\x11^R_[A-Za-z0-9_]+$R\n" +
-	"responseId\x12!\n" +
-	"\frecipient_id\x18\x03 \x01(\tR\vrecipientId\x12'\n" +
-	"\x0fdistribution_id\x18\x04 \x01(\tR\x0edistributionId\x12=\n" +
+	"\bcampaign\x18\x04 \x01(\v2\x1d.closeloop.events.v1.CampaignR\bcampaign\"\xc6\x02\n" +
+	"\x16SurveyResponseNotified\x128\n" +
+	"\tsurvey_id\x18\x01 \x01(\tB\x1b\xbaH\x18r\x16\x18d2\x12^SV_[A-Za-z0-9_]+$R\bsurveyId\x12;\n" +
+	"\vresponse_id\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x18d2\x11^R_[A-Za-z0-9_]+$R\n" +
+	"responseId\x12*\n" +
+	"\frecipient_id\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18dR\vrecipientId\x120\n" +
+	"\x0fdistribution_id\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18dR\x0edistributionId\x12=\n" +
 	"\fcompleted_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x12\x18\n" +
-	"\acontext\x18\x06 \x01(\tR\acontext\"\xe7\x04\n" +
-	"\x16SurveyResponseReceived\x129\n" +
-	"\tsurvey_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x172\x15^(SV_[A-Za-z0-9_]+)?$R\bsurveyId\x12*\n" +
+	"\acontext\x18\x06 \x01(\tR\acontext\"\xe9\x04\n" +
+	"\x16SurveyResponseReceived\x12;\n" +
+	"\tsurvey_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x18d2\x15^(SV_[A-Za-z0-9_]+)?$R\bsurveyId\x12*\n" +
 	"\vresponse_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18dR\n" +
 	"responseId\x12;\n" +
 	"\vrecorded_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
