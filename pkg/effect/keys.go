@@ -68,3 +68,6 @@ func SweptSurveys() Key { return Key{"feedback.sweep", "surveys"} }
 
 // Sweep keeps how one distribution stood when the sweep looked at it.
 func Sweep(distributionID string) Key { return Key{"feedback.sweep", distributionID} }
+
+// Told is what Awardco has decided about a recognition, by its id of it, before anybody here knew that id.
+func Told(recognitionID string) Key { return Key{"awardco.told", recognitionID} }

@@ -81,7 +81,12 @@ type many[T any] struct {
 	runs     []*Run
 	outcomes []Ended[T]
 	twins    map[int]int // items whose key another one has, by that one
+	// refusals in a row, without a success between them.
+	refusals int
 }
+
+// enoughRefusals in a row, and no single item is at fault: dividing calls further would only be told the same again.
+const enoughRefusals = 24
 
 // distinct gives the items but those whose key came before.
 func (m *many[T]) distinct() []int {
@@ -209,7 +214,10 @@ func (m *many[T]) sendChunk(ctx context.Context, chunk []int) error {
 	switch {
 	case err == nil && len(results) != len(chunk):
 		err = fault.New(fault.Unknown, "the answer for %d changes tells of %d", len(chunk), len(results))
-	case len(chunk) > 1 && (fault.Is(err, fault.Refused) || fault.Is(err, fault.Invalid)):
+	case err == nil:
+		m.refusals = 0
+	case len(chunk) > 1 && m.refusals < enoughRefusals && (fault.Is(err, fault.Refused) || fault.Is(err, fault.Invalid)):
+		m.refusals++
 		if err := m.sendChunk(ctx, chunk[:len(chunk)/2]); err != nil {
 			each(chunk[len(chunk)/2:], func(i int) bool { m.noted(i, false); m.fail(ctx, i, err); return false })
 			return err
@@ -233,10 +241,17 @@ func (m *many[T]) sendChunk(ctx context.Context, chunk []int) error {
 		}
 		return false
 	})
-	if err != nil && fault.From(err).Class.VendorOut() {
-		return err
+	return m.out(chunk)
+}
+
+// out gives why nobody of these was served, where the vendor is out for all of them.
+func (m *many[T]) out(chunk []int) error {
+	for _, i := range chunk {
+		if err := m.outcomes[i].Err; err == nil || !fault.From(err).Class.VendorOut() {
+			return nil
+		}
 	}
-	return nil
+	return m.outcomes[chunk[0]].Err
 }
 
 func (m *many[T]) stepOf(i int) StepRecord { return *m.runs[i].record.step(m.step) }

@@ -155,6 +155,20 @@ func TestOneBadItemOfManyIsFoundByHalves(t *testing.T) {
 	}
 }
 
+func TestWhatIsRefusedForAllIsNotDividedForEver(t *testing.T) {
+	l, _ := ledger(t)
+	all := items(400)
+	v := &crowd{out: fault.New(fault.Refused, "the field is not known")}
+	for _, ended := range effect.DoMany(t.Context(), l, "interaction", all, v.group(all, false, 200)) {
+		if !fault.Is(ended.Err, fault.Refused) {
+			t.Fatalf("%+v", ended)
+		}
+	}
+	if len(v.calls) > 60 {
+		t.Errorf("%d calls to be told the same", len(v.calls))
+	}
+}
+
 func TestManyStopAtAVendorThatIsOut(t *testing.T) {
 	l, _ := ledger(t)
 	all := items(30)

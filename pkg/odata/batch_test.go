@@ -158,7 +158,7 @@ func TestWhatIsWrongWithTheWholeBatch(t *testing.T) {
 		"limit":      {400, "application/json", exists, fault.Refused},
 		"no batch":   {404, "application/json", exists, fault.Refused},
 		"throttled":  {429, "application/json", "", fault.Throttled},
-		"log-on":     {200, "text/html", "<html>", fault.Unauthorized},
+		"log-on":     {200, "text/html", "<html>", fault.Unknown},
 		"in between": {503, "text/plain", "", fault.Unknown},
 	} {
 		t.Run(name, func(t *testing.T) {

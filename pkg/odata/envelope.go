@@ -119,8 +119,9 @@ func (a *Array[T]) UnmarshalJSON(data []byte) error {
 }
 
 func (a *Array[T]) one(data []byte) error {
-	if string(data) == "null" {
-		return nil
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) == nil && len(fields) == 0 {
+		return nil // null, or an object of nothing: there is none
 	}
 	var item T
 	if err := json.Unmarshal(data, &item); err != nil {

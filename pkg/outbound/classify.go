@@ -25,6 +25,8 @@ type StatusError struct {
 	Status int
 	// Code is the vendor's own code, if it gave one.
 	Code string
+	// malformed says that the answer was one of success in a form that is not documented.
+	malformed bool
 }
 
 // Error gives operation, status and code.
@@ -44,6 +46,12 @@ func StatusOf(err error) int {
 	return 0
 }
 
+// Malformed tells that the vendor answered with success, and that only what it says besides could not be read.
+func Malformed(err error) bool {
+	s, ok := errors.AsType[*StatusError](err)
+	return ok && s.malformed
+}
+
 // Classify gives the class of an answer by its status, "" for success:
 //
 //	status              read          write
@@ -58,7 +66,7 @@ func StatusOf(err error) int {
 //	503                 Down          Unknown        a gateway in between says 503 as well
 //	other 5xx           Transient     Unknown        a write may have been done: probe first
 //
-// On top of it, a 2xx web page where JSON was asked for is Unauthorized.
+// On top of it, a 2xx web page where JSON was asked for is Unauthorized, after a write Unknown.
 func Classify(status int, write bool) fault.Class {
 	switch {
 	case status >= 200 && status < 300:
@@ -96,6 +104,8 @@ func (c *Client) judge(call Call, a Answer) error {
 	class, hint := Classify(a.Status, call.Write), ""
 	page := isPage(a)
 	switch {
+	case class == "" && call.JSON && page && call.Write:
+		class, hint = fault.Unknown, "answered a web page: it may have been done" // else the look-up meets the page too
 	case class == "" && call.JSON && page:
 		class, hint = fault.Unauthorized, "answered a web page: check the base URL and credentials"
 	case class == "":

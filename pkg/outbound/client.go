@@ -360,6 +360,7 @@ func (a *Answer) Decode(v any) error {
 // [fault.Unknown], since the write was done; after a read it is [fault.Transient].
 func (a *Answer) Malformed(format string, args ...any) *fault.Fault {
 	f := a.Fault(fault.Transient, "the answer is not as documented: "+format, args...)
+	f.Err = &StatusError{Vendor: a.vendor, Operation: a.operation, Status: a.Status, malformed: true}
 	if a.write {
 		f.Class = fault.Unknown
 	}

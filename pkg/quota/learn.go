@@ -24,6 +24,8 @@ const (
 	firstHold, longestHold = 30 * time.Minute, 24 * time.Hour
 	// unsureHold is for one that may be far too low.
 	unsureHold = 10 * time.Minute
+	// early is how soon a refusal comes of a bucket that holds next to nothing.
+	early = 5 * time.Second
 	// growth of a learned limit in each minute after that.
 	growth = 1.1
 )
@@ -127,6 +129,9 @@ func (r *rate) passed(f refusal, before float64) (calls float64, sure bool) {
 		return sent / took.Minutes(), true
 	case f.after == 0 && took <= minute:
 		return sent, true
+	}
+	if took < early { // it tells what the bucket holds, and of what leaks no more than that it is less
+		return before / 2, false
 	}
 	return max(sent/(1+took.Minutes()), lastMinute/2), took > minute/2
 }

@@ -16,6 +16,8 @@ const (
 	// tolerance is by how much a limit may catch up on turns that nobody took. It is also what keeps two limits of one
 	// call from pushing each other into the future.
 	tolerance = horizon
+	// burst is how many turns are caught up on at the most: a vendor's bucket may hold no more.
+	burst = 4
 )
 
 // record is what the fleet knows of a vendor. It is changed by compare-and-set only.
@@ -98,7 +100,7 @@ func (r *rate) take(at time.Time, interval time.Duration) {
 	}
 	r.Count++
 	r.note(at)
-	r.Next = later(r.Next, at.Add(-tolerance)).Add(interval)
+	r.Next = later(r.Next, at.Add(-min(tolerance, burst*interval))).Add(interval)
 }
 
 // interval is the time between two calls at the pace of a limit.

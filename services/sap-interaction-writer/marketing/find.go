@@ -175,8 +175,11 @@ func (l *lookUp) note(found map[Ref]Found, err error) {
 		found[Ref{l.kind, id}] = Found{Err: err}
 	}
 	for _, row := range l.rows.Items {
+		if row.UUID == "" {
+			continue // nothing was found, said in a form of its own
+		}
 		id := row.SourceObject
-		if len(l.ids) == 1 {
+		if len(l.ids) == 1 && id == "" {
 			id = l.ids[0] // the filter says so
 		}
 		if known := found[Ref{l.kind, id}]; !known.Found && slices.Contains(l.ids, id) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
+	"github.com/closeloop/closeloop/pkg/outbound"
 )
 
 // newKey is sent on create; the server assigns the real one (sap-marketing-cloud.md §2.3).
@@ -156,7 +157,11 @@ func (c *Client) deepInsert(ctx context.Context, all []Interaction) ([]Outcome, 
 		bodies[n], personal = i.body(c.Form), append(personal, i.personal()...)
 	}
 	body := map[string]any{"Interactions": c.Form.array(bodies)}
-	if err := c.Options.Interactions.Create(ctx, "deep insert interactions", "InteractionsDeepInsert", body, &answer, personal...); err != nil {
+	err := c.Options.Interactions.Create(ctx, "deep insert interactions", "InteractionsDeepInsert", body, &answer, personal...)
+	if outbound.Malformed(err) {
+		answer.Interactions, err = nil, nil // It was done; what the answer holds is not documented (§12), and its keys are no need.
+	}
+	if err != nil {
 		return nil, err
 	}
 	return match(all, answer.Interactions), nil

@@ -8,13 +8,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/parallel"
 )
 
 // Paths of the services (sap-marketing-cloud.md §2, §4, §5).
@@ -152,6 +152,10 @@ func (c *Client) together(ctx context.Context, session *odata.Client, operation 
 	if c.batchMissing(err) {
 		return c.oneByOne(ctx, session, operation, records)
 	}
+	if fault.Is(err, fault.Refused) { // for one of them, or because there are too many: nothing was done
+		half := len(records) / 2
+		return append(c.together(ctx, session, operation, records[:half]), c.together(ctx, session, operation, records[half:])...)
+	}
 	if err != nil {
 		errs = make([]error, len(records))
 		for i := range errs {
@@ -170,26 +174,36 @@ func (c *Client) batchMissing(err error) bool {
 	return false
 }
 
-// oneByOne makes a call for each; the session's client limits how many run at once.
+// oneByOne makes a call for each, and none when the tenant turns out not to take any.
 func (c *Client) oneByOne(ctx context.Context, session *odata.Client, operation string, records []one) []error {
-	errs := make([]error, len(records))
-	var all sync.WaitGroup
-	for i, r := range records {
-		all.Go(func() {
-			if r.request.Method == http.MethodPut {
-				errs[i] = session.Put(ctx, operation, r.request.Path, r.request.Body, r.personal...)
-			} else {
-				errs[i] = session.Create(ctx, operation, r.request.Path, r.request.Body, r.request.Into, r.personal...)
-			}
-		})
+	errs, places := make([]error, len(records)), make([]int, len(records))
+	for i := range places {
+		places[i] = i
 	}
-	all.Wait()
+	var out atomic.Pointer[error]
+	parallel.Each(places, atATime, func(i int) {
+		if err := out.Load(); err != nil {
+			errs[i] = *err
+			return
+		}
+		if r := records[i]; r.request.Method == http.MethodPut {
+			errs[i] = session.Put(ctx, operation, r.request.Path, r.request.Body, r.personal...)
+		} else {
+			errs[i] = session.Create(ctx, operation, r.request.Path, r.request.Body, r.request.Into, r.personal...)
+		}
+		if errs[i] != nil && fault.From(errs[i]).Class.VendorOut() {
+			out.CompareAndSwap(nil, &errs[i])
+		}
+	})
 	return errs
 }
 
-// isMissing tells that the tenant does not have the entity set, or no $batch.
+// atATime is how many single calls wait for their turn within the session's limits.
+const atATime = 8
+
+// isMissing tells that the tenant does not have the entity set, or no $batch: nothing was done.
 func isMissing(err error) bool {
-	if !fault.Is(err, fault.Refused) && !fault.Is(err, fault.Unknown) {
+	if !fault.Is(err, fault.Refused) {
 		return false
 	}
 	var status *outbound.StatusError

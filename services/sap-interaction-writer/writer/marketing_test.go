@@ -53,6 +53,8 @@ type tenant struct {
 	batched int
 	// answer makes the answer to a deep insert; nil is the assumed one.
 	answer func(id string) servicetest.Reply
+	// refuse answers a call in the tenant's place, which then does nothing; nil, or an answer of nil, leaves it alone.
+	refuse func(pattern string, c servicetest.Call) *servicetest.Reply
 }
 
 // lengths of the fields that may be sent (§2.2); 0 has none.
@@ -73,6 +75,11 @@ func newTenant(t *testing.T) *tenant {
 		v.Handle(pattern, func(c servicetest.Call) servicetest.Reply {
 			v.mu.Lock()
 			defer v.mu.Unlock()
+			if v.refuse != nil {
+				if r := v.refuse(pattern, c); r != nil {
+					return *r
+				}
+			}
 			switch {
 			case c.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)):
 				return refused(http.StatusUnauthorized, "Logon failed")

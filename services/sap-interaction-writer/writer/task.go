@@ -36,10 +36,12 @@ type task struct {
 	written                *eventsv1.InteractionWritten
 }
 
+// key is what the interaction is found by: two requests for one outbound id are one interaction, and one mail
+// (sap-marketing-cloud.md, order of work 5).
 func (t task) key() effect.Key {
-	business := t.written.GetRequestId()
-	if t.written.GetKind() == marketing.SurveyResponse {
-		business = t.written.GetResponseId()
+	business := t.written.GetResponseId()
+	if t.written.GetKind() == marketing.SurveyLinkCreated {
+		business = t.interaction.SourceObject
 	}
 	return effect.Interaction(t.written.GetKind(), business)
 }
@@ -205,7 +207,7 @@ var technical = []string{
 	"startDate", "endDate", "recordedDate", "status", "finished", "progress", "duration", "distributionChannel",
 	"userLanguage", "ipAddress", "locationLatitude", "locationLongitude", "externalDataReference",
 	// Ours, which came back with the answer.
-	"requestId", "loopId", "transactionExternalId",
+	"requestId", "loopId", "transactionExternalId", "occurredAt",
 }
 
 func (w *writer) wanted(name string) bool {

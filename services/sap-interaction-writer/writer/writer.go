@@ -72,7 +72,7 @@ func start(h *service.Host, s *Settings) error {
 		return accepting.One(ctx, r, subject, m)
 	})
 	h.Handle(bus.Consumer{Handle: w.handle, Parallel: s.Parallel, Waves: &bus.Waves{
-		Key: w.wave, Handle: w.handleWave, Max: s.Wave, Quiet: s.WaveQuiet, Wait: s.WaveWait,
+		Key: w.wave, Handle: w.handleWave, Max: s.Wave, Few: 2, Quiet: s.WaveQuiet, Wait: s.WaveWait,
 	}})
 	return nil
 }
