@@ -474,6 +474,24 @@ func TestResponse(t *testing.T) {
 	}
 }
 
+func TestResponseWithoutAStatusIsNormalWhereItIsFinished(t *testing.T) {
+	for values, want := range map[string]int{
+		`"finished": 1`: 0, `"finished": true`: 0, `"finished": "1"`: 0, `"finished": "True", "status": null`: 0,
+		`"finished": 0`: -1, `"finished": false`: -1, `"QID1": 1`: -1,
+		`"finished": 1, "status": "odd"`: -1, `"finished": 1, "status": []`: -1, `"finished": 1, "status": 1`: 1,
+	} {
+		c, _ := serve(t, map[string]string{"GET /surveys/" + survey + "/responses/R_1": `{"result": {"responseId": "R_1", "values": {` + values + `}}}`})
+		got, err := c.Response(t.Context(), survey, "R_1")
+		if want < 0 {
+			wantClass(t, err, fault.Transient)
+			continue
+		}
+		if err != nil || got.Status() != want || got.Stated() != (want == 1) {
+			t.Errorf("%s: %+v, %v", values, got, err)
+		}
+	}
+}
+
 func TestResponseThatIsNotThere(t *testing.T) {
 	for answer, class := range map[string]fault.Class{
 		`202 {"result": {"message": "The Survey Response is not yet available. Please try again later."}}`:               fault.NotYet,

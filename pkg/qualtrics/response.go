@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
@@ -20,9 +21,14 @@ type Response struct {
 }
 
 // Status tells what kind of response it is: 0 normal, 1 preview, 2 test, 4 imported, 8 spam, 16 offline, 17 offline
-// preview, 256 synthetic (qualtrics.md §3.13). It is -1 where there is none that can be read.
+// preview, 256 synthetic (qualtrics.md §3.13). A finished response that states none counts as normal: [Response.Stated]
+// tells. It is -1 where there is none that can be read.
 func (r *Response) Status() int {
 	switch v := r.Values["status"].(type) {
+	case nil:
+		if r.finished() {
+			return 0
+		}
 	case float64:
 		return int(v)
 	case string:
@@ -31,6 +37,22 @@ func (r *Response) Status() int {
 		}
 	}
 	return -1
+}
+
+// Stated tells whether Qualtrics gave the status. It is documented as always there (qualtrics.md §3.13, required in
+// values); some brands leave it out.
+func (r *Response) Stated() bool { return r.Values["status"] != nil }
+
+func (r *Response) finished() bool {
+	switch v := r.Values["finished"].(type) {
+	case bool:
+		return v
+	case float64:
+		return v == 1
+	case string:
+		return v == "1" || strings.EqualFold(v, "true")
+	}
+	return false
 }
 
 // Response reads a response (qualtrics.md §3.13). It is a read. The event may overtake the store: the response that is
@@ -50,8 +72,8 @@ func (c *Client) Response(ctx context.Context, surveyID, responseID string) (*Re
 	if r.result.ID == "" || r.result.Values == nil {
 		return nil, answer.Malformed("there is no response id or no values")
 	}
-	if r.result.Status() < 0 { // Documented as always there; without it a test would pass for an answer.
-		return nil, answer.Malformed("there is no status")
+	if r.result.Status() < 0 { // A preview or a test must not pass for an answer.
+		return nil, answer.Malformed("there is no status that can be read")
 	}
 	return &r.result, nil
 }

@@ -25,7 +25,7 @@ type Brand struct {
 }
 
 // Startup asks once, when a service starts: whose credentials are these, does the directory exist and by what does it
-// take two contacts for one. What Qualtrics refuses is told by [Startup.Ready]; nothing of it ends the service.
+// take two contacts for one. Credentials that Qualtrics refuses are told by [Startup.Ready]; nothing of it ends the service.
 type Startup struct {
 	client *Client
 	log    *slog.Logger
@@ -65,7 +65,7 @@ func (c *Client) Startup(log *slog.Logger, metrics prometheus.Registerer) (*Star
 const firstWait, lastWait = time.Second, 5 * time.Minute
 
 // Run asks until Qualtrics has answered, with growing waits, and then ends with nil; also when ctx ends, and when
-// Qualtrics answers that it does not know what is asked for.
+// Qualtrics answers that it does not know what is asked for, or that these credentials may not ask (403).
 func (s *Startup) Run(ctx context.Context) error {
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		brand, err := s.ask(ctx)
@@ -73,7 +73,7 @@ func (s *Startup) Run(ctx context.Context) error {
 			return nil
 		}
 		s.note(brand, err)
-		if err == nil || fault.Is(err, fault.Refused) { // to be told the same again helps nobody
+		if err == nil || untold(err) { // to be told the same again helps nobody
 			return nil
 		}
 		// Drawn, so that replicas that start together do not ask together.
@@ -86,6 +86,13 @@ func (s *Startup) Run(ctx context.Context) error {
 	}
 }
 
+// untold tells that Qualtrics will not say: it does not know what is asked for, or these credentials may not ask. Scopes
+// that are enough for the work need not cover the questions, so this says nothing about the work.
+func untold(err error) bool { return fault.Is(err, fault.Refused) || fault.Is(err, fault.Forbidden) }
+
+// errNoDirectory is that our directory is none of those that the credentials can see.
+var errNoDirectory = errors.New("QUALTRICS_DIRECTORY_ID names none that these credentials can see")
+
 func (s *Startup) ask(ctx context.Context) (Brand, error) {
 	account, err := s.client.WhoAmI(ctx)
 	if err != nil || s.client.directory == "" {
@@ -97,14 +104,14 @@ func (s *Startup) ask(ctx context.Context) (Brand, error) {
 	}
 	i := slices.IndexFunc(all, func(d Directory) bool { return d.ID == s.client.directory })
 	if i < 0 {
-		return Brand{}, s.client.fault(fault.Refused, "list directories: QUALTRICS_DIRECTORY_ID names none that these credentials can see")
+		return Brand{}, s.client.fault(fault.Refused, "list directories: %w", errNoDirectory)
 	}
 	return Brand{Account: account, Directory: all[i]}, nil
 }
 
 // note keeps what was learned, and says what a person has to mend.
 func (s *Startup) note(brand Brand, err error) {
-	refused := fault.Is(err, fault.Unauthorized) || fault.Is(err, fault.Forbidden)
+	refused := fault.Is(err, fault.Unauthorized)
 	s.mu.Lock()
 	s.brand, s.known, s.refuse = brand, err == nil, nil
 	if refused {
@@ -113,9 +120,12 @@ func (s *Startup) note(brand Brand, err error) {
 	s.mu.Unlock()
 	switch {
 	case refused:
-		s.log.Error("Qualtrics refuses us: check base URL, credentials and scopes", "error", err)
-	case fault.Is(err, fault.Refused):
-		s.log.Error("Qualtrics does not tell who we are and what its directory takes for one contact: check QUALTRICS_BASE_URL and QUALTRICS_DIRECTORY_ID", "error", err)
+		s.log.Error("Qualtrics refuses us: check base URL and credentials", "error", err)
+	case errors.Is(err, errNoDirectory):
+		s.log.Error("Qualtrics does not know our directory: check QUALTRICS_BASE_URL and QUALTRICS_DIRECTORY_ID", "error", err)
+		close(s.asked)
+	case untold(err):
+		s.log.Warn("Qualtrics does not tell who we are, nor what its directory takes for one contact; the work goes on without", "error", err)
 		close(s.asked)
 	case err != nil:
 		s.log.Warn("Qualtrics cannot be asked yet", "error", err)
@@ -144,8 +154,8 @@ func (d Directory) criteria() []string {
 	return names
 }
 
-// Ready tells what Qualtrics refuses us, for a readiness check. A Qualtrics that is down or busy is no reason not to be
-// ready: the work waits for it.
+// Ready tells that Qualtrics refuses our credentials (401), for a readiness check. A Qualtrics that is down or busy is no
+// reason not to be ready: the work waits for it. Nor is one that does not let us ask (403): the work may be allowed.
 func (s *Startup) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -24,6 +24,7 @@ import (
 type front struct {
 	mu          sync.Mutex
 	status      int
+	forbidden   string // end of the path that answers 403
 	notice      string
 	directories string
 	asked       []string
@@ -37,6 +38,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.status != 0 {
 		w.WriteHeader(f.status)
 		fmt.Fprintf(w, `{"meta":{"error":{"errorMessage":"no"}}}`)
+		return
+	}
+	if f.forbidden != "" && strings.HasSuffix(r.URL.Path, f.forbidden) {
+		w.WriteHeader(http.StatusForbidden)
 		return
 	}
 	body := `{"brandId":"simbrand","datacenter":"sjc1"}`
@@ -117,7 +122,6 @@ func TestRefusedCredentialsAreToldByReadinessUntilTheyAreMended(t *testing.T) {
 		says         string
 	}{
 		"401": {func(f *front) { f.status = 401 }, func(f *front) { f.status = 0 }, "401"},
-		"403": {func(f *front) { f.status = 403 }, func(f *front) { f.status = 0 }, "403"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,12 +149,19 @@ func TestRefusedCredentialsAreToldByReadinessUntilTheyAreMended(t *testing.T) {
 	}
 }
 
-// What Qualtrics does not tell is an error in the log, and no reason to keep the service from its work.
+// What Qualtrics does not tell is a word in the log, and no reason to keep the service from its work.
 func TestWhatQualtricsDoesNotTellIsToldToPeopleOnce(t *testing.T) {
-	for name, f := range map[string]*front{
-		"unknown directory": {}, "no such endpoint": {status: 404, directories: two},
+	for name, c := range map[string]struct {
+		front       *front
+		level, says string
+	}{
+		"unknown directory":    {&front{}, "level=ERROR", "QUALTRICS_DIRECTORY_ID"},
+		"no such endpoint":     {&front{status: 404, directories: two}, "level=WARN", "does not tell who we are"},
+		"scopes for less":      {&front{status: 403, directories: two}, "level=WARN", "does not tell who we are"},
+		"directories withheld": {&front{forbidden: "/directories", directories: two}, "level=WARN", "does not tell who we are"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			f := c.front
 			s, _ := startUp(t, f, directory)
 			if _, err := wait(t, s); err != nil || s.Ready() != nil {
 				t.Errorf("%v, ready %v", err, s.Ready())
@@ -159,7 +170,7 @@ func TestWhatQualtricsDoesNotTellIsToldToPeopleOnce(t *testing.T) {
 				t.Error("a directory is known that Qualtrics does not name")
 			}
 			f.say(func() {
-				if strings.Count(f.log.String(), "level=ERROR") != 1 || !strings.Contains(f.log.String(), "QUALTRICS_DIRECTORY_ID") {
+				if strings.Count(f.log.String(), "level=") != 1 || !strings.Contains(f.log.String(), c.level) || !strings.Contains(f.log.String(), c.says) {
 					t.Errorf("the log says %s", &f.log)
 				}
 			})

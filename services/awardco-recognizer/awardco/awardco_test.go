@@ -79,6 +79,8 @@ func TestReportThatCannotBeReadIsNeverTakenForAnEmptyOne(t *testing.T) {
 		"without a CSV":       {map[string]any{"status": "completed", "paginatedApiBaseUrl": "{}", "totalPages": 1}, "", fault.Transient},
 		"with a broken CSV":   {map[string]any{"status": "completed", "paginatedApiBaseUrl": "{}", "totalPages": 1}, "a,b\n\"x", fault.Transient},
 		"of too many pages":   {map[string]any{"status": "completed", "paginatedApiBaseUrl": "{}", "totalPages": 101}, "Tags\nother\n", fault.Person},
+		"of pages not said":   {map[string]any{"status": "completed", "paginatedApiBaseUrl": "{}"}, "Tags\nref-R_1\n", fault.Transient},
+		"of null pages":       {map[string]any{"status": "completed", "paginatedApiBaseUrl": "{}", "totalPages": nil}, "Tags\nref-R_1\n", fault.Transient},
 		"by an unnamed field": {map[string]any{"paginatedApiBaseUrl": "{}", "totalPages": 1}, "Tags\nref-R_1\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,6 +104,15 @@ func TestReportThatCannotBeReadIsNeverTakenForAnEmptyOne(t *testing.T) {
 				t.Errorf("%v %v", ok, err)
 			}
 		})
+	}
+}
+
+func TestReportThatSaysItHasNoPagesIsEmpty(t *testing.T) {
+	v, c := connect(t)
+	v.Handle(startReport, say(map[string]any{"taskId": 7}))
+	v.Handle(reportStatus, say(map[string]any{"status": "completed", "paginatedApiBaseUrl": v.URL + "/api/invented-report-path", "totalPages": 0}))
+	if _, ok, err := c.FindInReport(t.Context(), "R_1", time.Now()); ok || err != nil {
+		t.Errorf("%v %v", ok, err)
 	}
 }
 
@@ -169,7 +180,7 @@ func TestIntakeSendsTheBodyOfTheSettings(t *testing.T) {
 		"empty":       {servicetest.Reply{Status: 202}, "", ""},
 		"plain":       {servicetest.Reply{Header: http.Header{"Content-Type": {"text/plain"}}, Body: "OK"}, "", ""},
 		"refused":     {servicetest.Reply{Body: map[string]any{"success": false, "message": "E1 is closed"}}, "", fault.Refused},
-		"a login":     {servicetest.Reply{Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>"}, "", fault.Unauthorized},
+		"a login":     {servicetest.Reply{Header: http.Header{"Content-Type": {"text/html"}}, Body: "<html>"}, "", fault.Unknown},
 		"a gateway's": {servicetest.Reply{Status: 502}, "", fault.Unknown},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -72,9 +72,10 @@ func (c *Client) startReport(ctx context.Context, from time.Time) (task string, 
 }
 
 type reportDone struct {
-	Status     string `json:"status"`
-	Pages      string `json:"paginatedApiBaseUrl"`
-	TotalPages int    `json:"totalPages"`
+	Status string `json:"status"`
+	Pages  string `json:"paginatedApiBaseUrl"`
+	// TotalPages is nil where it is not said: that is no empty report.
+	TotalPages *int   `json:"totalPages"`
 	ErrorCode  any    `json:"errorCode"`
 	Message    string `json:"message"`
 }
@@ -91,6 +92,9 @@ func (c *Client) reportStatus(ctx context.Context, task string) (*reportDone, er
 	}
 	switch status := strings.ToLower(s.Status); {
 	case status == "completed", status == "" && s.Pages != "": // the name of the field is assumed (§10 row 16)
+		if s.TotalPages == nil || *s.TotalPages < 0 {
+			return nil, answer.Malformed("it does not say how many pages there are")
+		}
 		return &s, nil
 	case status == "in progress", status == "":
 		return nil, nil
@@ -106,7 +110,7 @@ func (c *Client) searchReport(ctx context.Context, done *reportDone, reference s
 		// The key goes along: not to whatever address an answer names.
 		return Submitted{}, false, fault.New(fault.Person, "awardco: the pages of report 5 are not at the host of AWARDCO_BASE_URL, so they are not read")
 	}
-	for page := 1; page <= min(done.TotalPages, reportPages); page++ {
+	for page := 1; page <= min(*done.TotalPages, reportPages); page++ {
 		query := base.Query()
 		query.Set("page", strconv.Itoa(page))
 		base.RawQuery = query.Encode()
@@ -121,7 +125,7 @@ func (c *Client) searchReport(ctx context.Context, done *reportDone, reference s
 			return found, ok, err
 		}
 	}
-	if done.TotalPages > reportPages {
+	if *done.TotalPages > reportPages {
 		return Submitted{}, false, fault.New(fault.Person, "awardco: report 5 has more than %d pages since then: look for the tag %s in Awardco", reportPages, Tag(reference))
 	}
 	return Submitted{}, false, nil

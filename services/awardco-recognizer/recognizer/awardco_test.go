@@ -25,6 +25,8 @@ type company struct {
 	mu    sync.Mutex
 	made  []recognition
 	shape func([]any) any // of a page of the feed, which is not documented
+	// before is called with the id of a recognition that is made, before its answer goes out.
+	before func(id string)
 }
 
 type recognition struct {
@@ -80,6 +82,9 @@ func (v *company) recognize(c servicetest.Call) servicetest.Reply {
 	}
 	r.recognitionID = fmt.Sprintf("REC-%d", 1001+len(v.made))
 	v.made = append(v.made, r)
+	if v.before != nil {
+		v.before(r.recognitionID)
+	}
 	return servicetest.Reply{Body: map[string]any{"success": true, "recognitionId": r.recognitionID}}
 }
 

@@ -48,6 +48,7 @@ func Define() service.Definition {
 
 func start(ctx context.Context, h *service.Host, s *Settings) error {
 	rec := &recognizer{settings: s, bus: h.Bus, ledger: h.Ledger()}
+	rec.decisions = &decisions{source: h.Name, publish: h.Bus, ledger: rec.ledger}
 	rec.points = &points{ledger: rec.ledger, perDay: s.MaxPerDay, now: time.Now, log: h.Log}
 	if err := rec.connect(h); err != nil {
 		return err
@@ -59,7 +60,7 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	if err := rec.requestDoor(h); err != nil {
 		return err
 	}
-	if err := webhookDoor(h, s, rec.ledger); err != nil {
+	if err := webhookDoor(h, s, rec.decisions); err != nil {
 		return err
 	}
 	h.Handle(bus.Consumer{Handle: rec.handle, Parallel: 4})
@@ -71,6 +72,7 @@ type recognizer struct {
 	bus        *bus.Bus
 	ledger     *effect.Ledger
 	points     *points
+	decisions  *decisions
 	recipients recipients.Resolver
 	// awardco is nil where only the intake is used.
 	awardco *awardco.Client
@@ -183,7 +185,11 @@ func (r *recognizer) handle(ctx context.Context, e event.Event) error {
 	if err != nil {
 		return err
 	}
-	return r.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.RecognitionSubmitted, r.submitted(m, done.Result))
+	if err := r.bus.Follow(ctx, e.InLoop(done.LoopID), subjects.RecognitionSubmitted, r.submitted(m, done.Result)); err != nil {
+		return err
+	}
+	// Last, so that the loop tells first that it was submitted, then what was decided.
+	return r.decisions.catchUp(ctx, done.Result.ID, indexed{m.GetResponseId(), done.LoopID})
 }
 
 // attempt is one try at a recognition.

@@ -73,6 +73,50 @@ func TestDecisionsComeBackToTheirLoopOnce(t *testing.T) {
 	}
 }
 
+func TestDecisionThatOvertakesTheAnswerIsPublishedOnceTheIDIsKnown(t *testing.T) {
+	f := start(t, servicetest.Env{"AWARDCO_WEBHOOK_SCHEME": "none", "AWARDCO_APPROVAL": "true"})
+	denied := tell("recognition.denied", `"recognitionId":"REC-1001","reason":"twice the same"`)
+	approved := tell("recognition.approved", `"recognitionId":"REC-1001","recipient":"rep@example.com","points":30`)
+	f.awards.before = func(string) { // Awardco has made it, and the answer is still on its way
+		for _, body := range []string{denied, approved, approved} {
+			if got := outcome(t, f.Post(door, body)); got != "unknown_recognition" {
+				t.Errorf("%s: %s", body, got)
+			}
+		}
+	}
+	f.broker.Publish(subjects.RecognitionRequested, praise, "ce-loopid", "L-1")
+	yes, no := f.Published(subjects.RecognitionApproved, 1)[0], f.Published(subjects.RecognitionDeclined, 1)[0]
+	if m := yes.Data.(*eventsv1.RecognitionApproved); yes.LoopID != "L-1" || m.GetResponseId() != "R_1" || m.GetRecognitionId() != "REC-1001" || m.GetAmount() != 30 || m.GetDecidedAt() == nil {
+		t.Errorf("%v in loop %s", m, yes.LoopID)
+	}
+	if m := no.Data.(*eventsv1.RecognitionDeclined); no.LoopID != "L-1" || m.GetReason() != "twice the same" {
+		t.Errorf("%v in loop %s", m, no.LoopID)
+	}
+	f.Settled()
+	if got := outcome(t, f.Post(door, approved)); got != "repeated" {
+		t.Errorf("told once more: %s", got)
+	}
+	if n := len(servicetest.Events(t, f.broker, subjects.RecognitionApproved)); n != 1 {
+		t.Errorf("%d approvals, want 1", n)
+	}
+	f.broker.Publish(subjects.RecognitionRequested, strings.Replace(praise, "Thank", "Thanks", 1)) // the same once more
+	f.Settled()
+	if n := len(servicetest.Events(t, f.broker, subjects.RecognitionDeclined)); n != 1 {
+		t.Errorf("%d refusals, want 1", n)
+	}
+}
+
+func TestIDsThatAreTooLongForTheBrokerAreRefused(t *testing.T) {
+	f := start(t, servicetest.Env{"AWARDCO_WEBHOOK_SCHEME": "none"})
+	f.Post(door, tell("recognition.approved", `"recognitionId":"`+strings.Repeat("x", 5000)+`"`)).WantProblem(400)
+	long := tell("recognition.approved", `"recognitionId":"REC-1","tagNames":["ref-`+strings.Repeat("R", 5000)+`"]`)
+	if got := outcome(t, f.Post(door, long)); got != "unknown_recognition" {
+		t.Error(got)
+	}
+	f.broker.Publish(subjects.RecognitionRequested, praise) // the connection has lived through it
+	f.Published(subjects.RecognitionSubmitted, 1)
+}
+
 func TestDeliveriesThatAreNotOursOrNotSigned(t *testing.T) {
 	f := start(t, servicetest.Env{"AWARDCO_WEBHOOK_SECRETS": "secret"})
 	foreign := tell("recognition.approved", `"recognitionId":"REC-9","tagNames":["ref-R_unheard-of"]`)

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // The headers of the signed scheme.
@@ -110,6 +111,10 @@ type Delivery struct {
 	Data map[string]any
 }
 
+// idMax is the longest id that is taken. Ids are short; one of any length would become a subject of the broker, which
+// ends the connection of whoever sends one that is too long.
+const idMax = 200
+
 // Read takes a delivery apart. The names within data are assumed (awardco.md §3.9, §10 row 13), so more than one is
 // understood. The error says what is missing.
 func Read(body []byte) (Delivery, error) {
@@ -123,9 +128,13 @@ func Read(body []byte) (Delivery, error) {
 	if raw.EventType == "" {
 		return Delivery{}, errors.New("eventType is missing")
 	}
+	id := text(raw.Data, "recognitionId", "id")
+	if utf8.RuneCountInString(id) > idMax {
+		return Delivery{}, fmt.Errorf("recognitionId is longer than %d characters", idMax)
+	}
 	return Delivery{
 		Event: raw.EventType, Data: raw.Data,
-		RecognitionID: text(raw.Data, "recognitionId", "id"),
+		RecognitionID: id,
 		Amount:        number(raw.Data, "points", "amount"),
 		Reason:        text(raw.Data, "reason", "denialReason", "deniedReason"),
 	}, nil

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +64,8 @@ func TestReadUnderstandsMoreThanOneSpelling(t *testing.T) {
 	if err != nil || d.RecognitionID != "77" || d.Amount != 12 || d.Reason != "twice" {
 		t.Errorf("%+v, %v", d, err)
 	}
-	for _, wrong := range []string{``, `[]`, `{}`, `{"eventType":5}`, `{"eventType":"x","data":[]}`} {
+	for _, wrong := range []string{``, `[]`, `{}`, `{"eventType":5}`, `{"eventType":"x","data":[]}`,
+		`{"eventType":"x","data":{"recognitionId":"` + strings.Repeat("ä", 201) + `"}}`, `{"eventType":"x","data":{"id":1e300}}`} {
 		if _, err := webhook.Read([]byte(wrong)); err == nil {
 			t.Errorf("%q was read", wrong)
 		}

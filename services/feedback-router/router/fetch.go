@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -28,6 +29,8 @@ type router struct {
 	qualtrics *qualtrics.Client
 	rules     *rules.Live
 	log       *slog.Logger
+	// unstated warns, once, of responses without a status.
+	unstated sync.Once
 	// sweep is nil where it is off.
 	sweep *sweeper
 }
@@ -38,6 +41,11 @@ func (r *router) fetch(ctx context.Context, e event.Event, m *eventsv1.SurveyRes
 		response, err := r.qualtrics.Response(ctx, m.GetSurveyId(), m.GetResponseId())
 		if err != nil {
 			return published{}, err
+		}
+		if !response.Stated() {
+			r.unstated.Do(func() {
+				r.log.Warn("Qualtrics gives no status with its responses: those that are finished are taken for normal ones, also previews and tests")
+			})
 		}
 		if kind := response.Status(); !slices.Contains(r.settings.Statuses, kind) {
 			// Previews, tests, imports and spam (qualtrics.md §3.13) are no customer's answer.

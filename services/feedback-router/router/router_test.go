@@ -221,10 +221,23 @@ func TestWhichResponsesAreACustomersIsASetting(t *testing.T) {
 	}
 }
 
-func TestResponseWithoutAStatusIsNotTakenForAnAnswer(t *testing.T) {
+func TestFinishedResponsesWithoutAStatusAreNormalWithOneWarning(t *testing.T) {
+	f := start(t, nil)
+	for _, id := range []string{"R_1", "R_2"} {
+		f.brand.answered(id, maps.Clone(late))
+		f.brand.now(func() { delete(f.brand.responses[id], "status") })
+		f.broker.Publish(subjects.SurveyResponseNotified, strings.Replace(fmt.Sprintf(notified, ""), "R_1", id, 1))
+	}
+	f.Published(subjects.SurveyResponseReceived, 2)
+	if n := strings.Count(f.Log(), `"level":"WARN","msg":"Qualtrics gives no status`); n != 1 {
+		t.Errorf("%d warnings, want 1", n)
+	}
+}
+
+func TestResponseThatIsNotFinishedAndHasNoStatusIsNotTakenForAnAnswer(t *testing.T) {
 	f := start(t, nil)
 	f.brand.answered("R_1", late)
-	f.brand.now(func() { delete(f.brand.responses["R_1"], "status") })
+	f.brand.now(func() { delete(f.brand.responses["R_1"], "status"); f.brand.responses["R_1"]["finished"] = 0 })
 	f.broker.Publish(subjects.SurveyResponseNotified, fmt.Sprintf(notified, ""))
 	bustest.Eventually(t, "held", func() bool { return strings.Contains(f.Log(), "there is no status") })
 	if n := len(servicetest.Events(t, f.broker, subjects.SurveyResponseReceived)); n != 0 {

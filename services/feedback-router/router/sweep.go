@@ -253,15 +253,16 @@ type look struct {
 	Next time.Time `json:"next"`
 	// Finished is how many responses Qualtrics had counted.
 	Finished int `json:"finished"`
-	// Over says that nothing more can come of it.
+	// Over says that everybody has answered, as far as the history tells.
 	Over bool `json:"over,omitempty"`
 }
 
 // due tells whether it is worth a call to read the history. Qualtrics' own count of finished responses says so at once.
 // It is documented for single distributions only (qualtrics.md §3.6), so a count that stands still is believed for a
-// while, which grows with the age of the distribution.
+// while, which grows with the age of the distribution. One that is over is looked at again only when Qualtrics counts
+// more after all.
 func (l look) due(d qualtrics.Sending, now time.Time) bool {
-	return !l.Over && (d.Finished > l.Finished || !now.Before(l.Next))
+	return d.Finished > l.Finished || !l.Over && !now.Before(l.Next)
 }
 
 // distribution looks at one distribution, if that is due, and gives how many responses it had to make up for.

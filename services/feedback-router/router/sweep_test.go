@@ -168,6 +168,28 @@ func TestSweepReadsAHistoryOnlyWhereSomethingMayHaveHappened(t *testing.T) {
 	}
 }
 
+func TestSweepLooksAgainAtADistributionThatWasOverWhenQualtricsCountsMore(t *testing.T) {
+	ago := time.Now().Add(-time.Hour)
+	var all *sending
+	f := sweeping(t, nil, func(v *brand) {
+		v.answered("R_1", late)
+		v.answered("R_2", map[string]any{})
+		all = v.distributed("EMD_all", 3*time.Hour, row("SurveyFinished", "R_1", ago))
+		all.stats = map[string]any{"finished": 1}
+	})
+	f.Published(subjects.SurveyResponseReceived, 1)
+	f.swept(t, 3)
+	before := len(f.brand.Calls(hist))
+	f.brand.now(func() { // its history was shown in part (qualtrics.md §3.7), or contacts were added
+		all.rows, all.stats = append(all.rows, row("SurveyFinished", "R_2", ago)), map[string]any{"finished": 2}
+	})
+	f.Published(subjects.SurveyResponseReceived, 2)
+	f.swept(t, 3)
+	if n := len(f.brand.Calls(hist)) - before; n != 2 {
+		t.Errorf("%d pages of its history read, want the 2 of one more look", n)
+	}
+}
+
 func TestOnlyOneReplicaSweepsInAnInterval(t *testing.T) {
 	f := sweeping(t, servicetest.Env{"QUALTRICS_SWEEP_INTERVAL": "1h"}, func(*brand) {})
 	bustest.Eventually(t, "a sweep", func() bool { return len(f.brand.Calls(list)) == 1 })

@@ -63,16 +63,19 @@ const doc = `Makes, lists and replaces our event subscriptions at Qualtrics, whi
 those that send to QUALTRICS_EVENTS_URL; others are never touched.
 
   list                  shows all subscriptions of the brand
-  ensure                makes exactly one for each of QUALTRICS_SURVEYS: makes what is missing, then deletes those of ours
-                        that are there twice or for surveys not wanted any more
+  ensure                makes one for each of QUALTRICS_SURVEYS: makes what is missing, then deletes those of ours for
+                        surveys not wanted any more. Of several of a kind it deletes none, and says so
   replace               makes all of them anew with the key of now, then deletes the old ones: Qualtrics does not show the
-                        key of a subscription. Let ingress know both keys meanwhile
+                        key of a subscription. Let ingress know both keys meanwhile. If it fails on the way, run it
+                        again, not ensure
   delete ID …           deletes these of ours
   delete --all          deletes all of ours
 
   --json                prints JSON
   --dry-run             only says what would be done
   --was URL             what sends to this former address is ours too, and is deleted; may be repeated
+  --duplicates          lets ensure delete all but one of several of a kind, keeping the one with most deliveries: not after
+                        a replace that failed, when that is the one with the former key
   --delete-first        lets replace delete before it makes, for a brand that refuses two of a kind; events in between are
                         lost, and made up for by feedback-router's sweep
 
@@ -86,9 +89,9 @@ const (
 
 // options are what the arguments say.
 type options struct {
-	command                        string
-	json, dryRun, all, deleteFirst bool
-	was, ids                       []string
+	command                                    string
+	json, dryRun, all, deleteFirst, duplicates bool
+	was, ids                                   []string
 }
 
 // Run runs the command and gives its exit code.
@@ -138,6 +141,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.dryRun, "dry-run", false, "")
 	flags.BoolVar(&o.all, "all", false, "")
 	flags.BoolVar(&o.deleteFirst, "delete-first", false, "")
+	flags.BoolVar(&o.duplicates, "duplicates", false, "")
 	flags.Func("was", "", func(u string) error { o.was = append(o.was, u); return nil })
 	o.command = args[0]
 	if slices.Contains([]string{"--help", "-h", "help"}, o.command) {
@@ -156,6 +160,8 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("%s takes no ids; options go before them", o.command)
 	case o.deleteFirst && o.command != "replace":
 		return o, errors.New("only replace takes --delete-first")
+	case o.duplicates && o.command != "ensure":
+		return o, errors.New("only ensure takes --duplicates")
 	}
 	return o, nil
 }

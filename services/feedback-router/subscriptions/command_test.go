@@ -39,6 +39,8 @@ type brand struct {
 	successes map[string]int
 	refuse    bool // a topic and URL that are there already (qualtrics.md §9, row 19)
 	made      int
+	// refuseFrom is how many may be made before all more are refused; 0 means any number.
+	refuseFrom int
 }
 
 func newBrand(t *testing.T, all ...subscription) *brand {
@@ -62,6 +64,9 @@ func newBrand(t *testing.T, all ...subscription) *brand {
 		}
 		if b.refuse && slices.ContainsFunc(b.all, func(s subscription) bool { return s.Topics == body.Topics && s.URL == body.PublicationURL }) {
 			return refused(http.StatusBadRequest, "The topic is subscribed for this URL already.")
+		}
+		if b.refuseFrom > 0 && b.made >= b.refuseFrom {
+			return refused(http.StatusBadRequest, "Not now.")
 		}
 		b.made++
 		s := subscription{fmt.Sprint("SUB_new", b.made), body.Topics, body.PublicationURL, body.SharedKey}
@@ -144,7 +149,7 @@ func TestEnsureReplacesOursAndNeverTouchesOthers(t *testing.T) {
 		subscription{"SUB_3", all, eventsURL, ""},    // and a third time
 		subscription{"SUB_4", topic2, oldURL, ""})    // moved
 	b.successes["SUB_2"] = 7
-	r := b.run(nil, "ensure", "--was", oldURL)
+	r := b.run(nil, "ensure", "--duplicates", "--was", oldURL)
 	if r.exit != 0 {
 		t.Fatalf("%+v", r)
 	}
@@ -176,6 +181,78 @@ func TestReplaceMakesAllAnewBeforeItDeletes(t *testing.T) {
 	b.want(other, subscription{"SUB_new1", topic1, eventsURL, "new-key"}, subscription{"SUB_new2", topic2, eventsURL, "new-key"})
 	if got := b.changes(); !slices.Equal(got, []string{"POST", "POST", "DELETE", "DELETE"}) {
 		t.Errorf("changed by %v", got)
+	}
+}
+
+func TestReplaceThatFailsOnTheWaySaysToRunItAgain(t *testing.T) {
+	old := []subscription{{"SUB_1", topic1, eventsURL, "old-key"}, {"SUB_2", topic2, eventsURL, "old-key"}}
+	fresh := subscription{"SUB_new1", topic1, eventsURL, "new-key"}
+	for name, c := range map[string]struct {
+		args []string
+		fail func(*brand)
+		left []subscription
+	}{
+		"making the second": {[]string{"replace"}, func(b *brand) { b.refuseFrom = 1 }, []subscription{old[0], old[1], fresh}},
+		"deleting the first": {[]string{"replace"}, func(b *brand) { b.Refuse(remove, refused(http.StatusForbidden, "no")) },
+			[]subscription{old[0], old[1], fresh, {"SUB_new2", topic2, eventsURL, "new-key"}}},
+		"making the second of those that were deleted": {[]string{"replace", "--delete-first"}, func(b *brand) { b.refuseFrom = 1 }, []subscription{fresh}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBrand(t, old...)
+			b.successes["SUB_1"], b.successes["SUB_2"] = 40, 50
+			c.fail(b)
+			if r := b.run(nil, c.args...); r.exit != 1 || !strings.Contains(r.errs, "run replace again, not ensure") {
+				t.Errorf("%+v", r)
+			}
+			b.want(c.left...)
+			b.refuseFrom = 0
+			if r := b.run(nil, "ensure"); r.exit != 0 {
+				t.Errorf("%+v", r)
+			}
+			for _, s := range c.left {
+				if !slices.Contains(b.all, s) {
+					t.Errorf("ensure has deleted %s", s.ID)
+				}
+			}
+			if r := b.run(nil, "replace"); r.exit != 0 {
+				t.Errorf("%+v", r)
+			}
+			for _, s := range b.all {
+				if len(b.all) != 2 || s.Key != "new-key" {
+					t.Errorf("the brand has %+v", b.all)
+				}
+			}
+		})
+	}
+}
+
+func TestEnsureDeletesNoneOfAKindUnlessTold(t *testing.T) {
+	twice := []subscription{{"SUB_1", topic1, eventsURL, "old-key"}, {"SUB_2", topic1, eventsURL, "new-key"}}
+	b := newBrand(t, twice...)
+	b.successes["SUB_1"] = 40
+	env := servicetest.Env{"QUALTRICS_SURVEYS": "SV_1"}
+	if r := b.run(env, "ensure"); r.exit != 0 || strings.Count(r.out, "one of 2 of a kind") != 2 || !strings.Contains(r.out, "--duplicates") {
+		t.Errorf("%+v", r)
+	}
+	b.want(twice...)
+	if r := b.run(env, "ensure", "--duplicates"); r.exit != 0 || !strings.Contains(r.out, "duplicate of SUB_1") {
+		t.Errorf("%+v", r)
+	}
+	b.want(twice[0])
+}
+
+func TestListThatDoesNotKnowOursSaysSo(t *testing.T) {
+	b := newBrand(t, other, subscription{"SUB_1", topic1, oldURL, ""})
+	env := servicetest.Env{"QUALTRICS_EVENTS_URL": ""}
+	r := b.run(env, "list")
+	if strings.Contains(r.out, "other  SUB_") || strings.Contains(r.out, "ours") || strings.Count(r.out, "?  SUB_") != 2 {
+		t.Errorf("%+v", r)
+	}
+	if r := b.run(env, "list", "--json"); strings.Contains(r.out, "ours") {
+		t.Errorf("%+v", r)
+	}
+	if r := b.run(env, "list", "--was", oldURL); !strings.Contains(r.out, "ours  SUB_1") || !strings.Contains(r.out, "?     SUB_other") {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -318,6 +395,7 @@ func TestArgumentsAndSettingsThatCannotWorkAreNamed(t *testing.T) {
 		{nil, "lst", "lst"},
 		{nil, "list more", "no ids"},
 		{nil, "ensure --delete-first", "--delete-first"},
+		{nil, "replace --duplicates", "--duplicates"},
 		{nil, "ensure --all", "no ids"},
 		{nil, "delete", "--all"},
 		{nil, "delete --all SUB_1", "--all"},

@@ -50,7 +50,8 @@ type plan struct {
 	remove []entry
 }
 
-// ensuring keeps one subscription for each topic that is wanted.
+// ensuring keeps a subscription for each topic that is wanted. Of several of a kind it deletes none unless told to: which
+// of them has the key of now cannot be seen, and how many calls each had says more of its age.
 func (k *keeper) ensuring() plan {
 	p := plan{}
 	ours := k.ours()
@@ -60,7 +61,12 @@ func (k *keeper) ensuring() plan {
 			p.create = append(p.create, topic)
 			continue
 		}
-		// One whose key ingress does not know has had fewer successes.
+		if !k.options.duplicates {
+			for _, s := range same {
+				p.keep = append(p.keep, k.entry("kept", s, ofAKind(len(same))))
+			}
+			continue
+		}
 		slices.SortStableFunc(same, func(a, b qualtrics.Subscription) int { return cmp.Compare(b.SuccessfulCalls, a.SuccessfulCalls) })
 		p.keep = append(p.keep, k.entry("kept", same[0], ""))
 		for _, double := range same[1:] {
@@ -107,7 +113,28 @@ func (k *keeper) deleting() (plan, error) {
 	return p, nil
 }
 
+// ofAKind says what to do about a subscription that is there n times.
+func ofAKind(n int) string {
+	if n < 2 {
+		return ""
+	}
+	return fmt.Sprintf("one of %d of a kind: replace makes one of them with the key of now; ensure --duplicates keeps the one with most deliveries", n)
+}
+
 func (k *keeper) apply(ctx context.Context, p plan) error {
+	err := k.steps(ctx, p)
+	if err != nil && k.options.command == "replace" && len(p.create) > 0 && k.created() {
+		return fmt.Errorf("%w: some are made anew already: run replace again, not ensure", err)
+	}
+	return err
+}
+
+// created tells whether anything was made.
+func (k *keeper) created() bool {
+	return slices.ContainsFunc(k.report.Subscriptions, func(e entry) bool { return e.Action == "created" })
+}
+
+func (k *keeper) steps(ctx context.Context, p plan) error {
 	k.report.Subscriptions = append(k.report.Subscriptions, p.keep...)
 	steps := []func(context.Context, plan) error{k.create, k.remove}
 	if k.options.deleteFirst {
@@ -152,9 +179,9 @@ func (k *keeper) subscribe(ctx context.Context, topic string) (string, error) {
 		if failed == nil && there {
 			return found, nil
 		}
-		return "", fmt.Errorf("%w: whether it was made is not known; nothing of ours was deleted, run the command again", err)
+		return "", fmt.Errorf("%w: whether it was made is not known: run the command again, %s and no other", err, k.options.command)
 	}
-	if fault.Is(err, fault.Refused) && k.options.command == "replace" && !k.options.deleteFirst {
+	if fault.Is(err, fault.Refused) && k.options.command == "replace" && !k.options.deleteFirst && !k.created() {
 		return "", fmt.Errorf("%w: nothing of ours was deleted; a brand that refuses two of a kind needs --delete-first", err)
 	}
 	return id, err
@@ -214,9 +241,11 @@ func (k *keeper) own(s qualtrics.Subscription) bool {
 }
 
 func (k *keeper) entry(action string, s qualtrics.Subscription, reason string) entry {
-	return entry{
-		Action: action, ID: s.ID, Topics: s.Topics, URL: shown(s.URL), SuccessfulCalls: s.SuccessfulCalls, Ours: k.own(s), Reason: reason,
+	e := entry{Action: action, ID: s.ID, Topics: s.Topics, URL: shown(s.URL), SuccessfulCalls: s.SuccessfulCalls, Reason: reason}
+	if ours := k.own(s); ours || k.settings.EventsURL != "" {
+		e.Ours = &ours
 	}
+	return e
 }
 
 // address is a URL in the one way in which scheme and host are compared.

@@ -23,8 +23,9 @@ type entry struct {
 	Topics          string `json:"topics"`
 	URL             string `json:"url"`
 	SuccessfulCalls int    `json:"successfulCalls"`
-	Ours            bool   `json:"ours"`
-	Reason          string `json:"reason,omitempty"`
+	// Ours is left out where nobody said where ours send to.
+	Ours   *bool  `json:"ours,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
 func (r *report) write(out io.Writer, asJSON bool) error {
@@ -47,7 +48,9 @@ func (r *report) write(out io.Writer, asJSON bool) error {
 	for _, e := range r.Subscriptions {
 		what, id := e.Action, e.ID
 		switch {
-		case what == "" && e.Ours:
+		case what == "" && e.Ours == nil:
+			what = "?"
+		case what == "" && *e.Ours:
 			what = "ours"
 		case what == "":
 			what = "other"

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
@@ -24,6 +26,8 @@ type ingress struct {
 	fields     httpdoor.FieldMaps
 	accepting  *accept.Events
 	log        *slog.Logger
+	// ignored counts events of Qualtrics by status.
+	ignored *prometheus.CounterVec
 }
 
 // openChannel serves an Open Channel campaign (sap-marketing-cloud.md §1), also under the path of SAP's published

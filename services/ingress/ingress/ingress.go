@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
@@ -15,6 +17,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/service"
 	"github.com/closeloop/closeloop/pkg/settings"
 	"github.com/closeloop/closeloop/services/ingress/openchannel"
+	"github.com/closeloop/closeloop/services/ingress/subscription"
 )
 
 // Settings of ingress.
@@ -78,6 +81,16 @@ func start(h *service.Host, s *Settings) error {
 	i := &ingress{
 		settings: s, bus: h.Bus, ledger: h.Ledger(), attributes: attributes, fields: fields, log: h.Log,
 		accepting: &accept.Events{Source: h.Name, Bus: h.Bus},
+		ignored: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "closeloop_qualtrics_events_ignored_total",
+			Help: "Events of Qualtrics that were answered well and not stored, as they tell of no completed response, by status: started, partial, active, other, or none.",
+		}, []string{"status"}),
+	}
+	for _, kind := range subscription.Kinds() { // so that a rate can be taken from the first one on
+		i.ignored.WithLabelValues(kind)
+	}
+	if err := h.Metrics.Register(i.ignored); err != nil {
+		return err
 	}
 	i.openChannel(h.Door)
 	i.qualtricsDoors(h.Door)

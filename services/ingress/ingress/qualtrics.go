@@ -58,8 +58,13 @@ func (i *ingress) notified(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 		return nil, err
 	}
 	if !n.Completed() {
+		i.ignored.WithLabelValues(n.Kind()).Inc()
 		return &httpdoor.Response{Status: http.StatusOK, Body: map[string]string{"ignored": "only completed responses are of interest"}}, nil
 	}
+	if err := n.Check(); err != nil {
+		return nil, err
+	}
+	n = n.Clean()
 	m := &eventsv1.SurveyResponseNotified{
 		SurveyId: n.SurveyID, ResponseId: n.ResponseID, RecipientId: n.RecipientID,
 		DistributionId: n.DistributionID, Context: n.ResponseEventContext,

@@ -198,6 +198,45 @@ func TestEventsOfOtherTopicsAreAnsweredWellAndNotStored(t *testing.T) {
 	}
 }
 
+func TestStatusOfACompletedResponseIsReadInAnySpelling(t *testing.T) {
+	for _, status := range []string{"complete", "Completed", "COMPLETE"} {
+		t.Run(status, func(t *testing.T) {
+			f := start(t, unsigned)
+			f.PostForm("/qualtrics/events", strings.Replace(flat, "Status=Complete", "Status="+status, 1)).Want(202)
+			if n := len(f.stored(t, subjects.SurveyResponseNotified)); n != 1 {
+				t.Errorf("%d events, want 1", n)
+			}
+		})
+	}
+}
+
+func TestIgnoredEventsAreCountedInAFewWords(t *testing.T) {
+	f := start(t, unsigned)
+	for _, status := range []string{"Partial", "partial", "Started", "Active", "invented-by-a-sender", "None", ""} {
+		f.PostForm("/qualtrics/events", "Topic=simbrand.controlpanel.deactivateSurvey&Status="+status).Want(200)
+	}
+	metrics := f.Get("/metrics").Body
+	for label, want := range map[string]string{"partial": "2", "started": "1", "active": "1", "other": "2", "none": "1"} {
+		if line := `closeloop_qualtrics_events_ignored_total{service="ingress",status="` + label + `"} ` + want + "\n"; !strings.Contains(metrics, line) {
+			t.Errorf("the metrics do not tell %s", line)
+		}
+	}
+	if strings.Contains(metrics, "invented") {
+		t.Error("a sender makes up labels")
+	}
+}
+
+func TestAuxiliaryFieldsNeverCostTheResponse(t *testing.T) {
+	f := start(t, unsigned)
+	f.PostForm("/qualtrics/events", flat+"&ResponseEventContext=Gr%F6%DFe&RecipientID=CGC_%FF&DistributionID="+strings.Repeat("E", 101)).Want(202)
+	stored := f.stored(t, subjects.SurveyResponseNotified)
+	if len(stored) != 1 {
+		t.Fatalf("%d events, want 1", len(stored))
+	}
+	same(t, subjects.SurveyResponseNotified, stored[0],
+		`{"surveyId":"SV_sim0000000000001","responseId":"R_sim000000000001","recipientId":"CGC_\ufffd","context":"Gr\ufffde","completedAt":"2026-01-15T09:30:00Z"}`)
+}
+
 func TestNotificationBelongsToTheLoopOfTheRequestInItsContext(t *testing.T) {
 	f := start(t, unsigned)
 	f.PostForm("/qualtrics/events", flat+"&ResponseEventContext=OB-0000000001").Want(202)
@@ -306,6 +345,9 @@ func TestBadInputFromQualtricsIsAnsweredWithTheFieldAndPublishesNothing(t *testi
 		{"event of no kind", events, urlencoded, "SurveyID=SV_1&ResponseID=R_1", 400, []string{"Topic"}},
 		{"empty event", events, urlencoded, "", 400, []string{"Topic"}},
 		{"event with a wrong id", events, urlencoded, "Status=Complete&SurveyID=SV_1&ResponseID=../R_1", 400, []string{"ResponseID"}},
+		{"event with a long response", events, urlencoded, "Status=Complete&SurveyID=SV_1&ResponseID=R_" + strings.Repeat("1", 5000), 400, []string{"ResponseID"}},
+		{"event with a long survey", events, urlencoded, "Status=Complete&SurveyID=SV_" + strings.Repeat("1", 99) + "&ResponseID=R_1", 400, []string{"SurveyID"}},
+		{"event of a response that is no UTF-8", events, urlencoded, "Status=Complete&SurveyID=SV_1&ResponseID=R_%FF", 400, []string{"ResponseID"}},
 		{"message that is no JSON", events, urlencoded, "Topic=x&HMAC=&MSG=%7B", 400, []string{"MSG"}},
 		{"no form", events, urlencoded, "%zz", 400, nil},
 		{"event as JSON", events, "application/json", `{"Status":"Complete","SurveyID":"SV_1","ResponseID":"R_1"}`, 415, nil},

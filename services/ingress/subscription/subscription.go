@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -33,9 +35,55 @@ type Notification struct {
 // the signed Status where there is one: the topic is not signed, and carries the brand's name in front.
 func (n Notification) Completed() bool {
 	if n.Status != "" {
-		return n.Status == "Complete"
+		return strings.EqualFold(n.Status, "Complete") || strings.EqualFold(n.Status, "Completed")
 	}
 	return strings.Contains(n.Topic, "surveyengine.completedResponse")
+}
+
+// The kinds of events that are of no interest, for a metric: whatever else a status says is [KindOther].
+const (
+	KindNone  = "none"
+	KindOther = "other"
+)
+
+// Kinds lists what [Notification.Kind] may give.
+func Kinds() []string { return []string{"started", "partial", "active", KindNone, KindOther} }
+
+// Kind names the status of an event in one of a few words: nothing that a sender could make up.
+func (n Notification) Kind() string {
+	if n.Status == "" {
+		return KindNone
+	}
+	if status := strings.ToLower(n.Status); slices.Contains(Kinds(), status) && status != KindNone {
+		return status
+	}
+	return KindOther
+}
+
+// idMax is the longest id that the contract of the event takes.
+const idMax = 100
+
+// Clean gives the event with nothing in its auxiliary fields that could keep it from being stored: what a survey's flow
+// has put into them must never cost us the response.
+func (n Notification) Clean() Notification {
+	n.ResponseEventContext = strings.ToValidUTF8(n.ResponseEventContext, "\uFFFD")
+	for _, id := range []*string{&n.RecipientID, &n.DistributionID} {
+		if *id = strings.ToValidUTF8(*id, "\uFFFD"); utf8.RuneCountInString(*id) > idMax {
+			*id = "" // no id of Qualtrics
+		}
+	}
+	return n
+}
+
+// Check reports an id that is longer than any of Qualtrics is, as *contract.Violations: such a one would become a subject
+// of the broker, which ends the connection of whoever sends one that is too long.
+func (n Notification) Check() error {
+	for name, id := range map[string]string{"SurveyID": n.SurveyID, "ResponseID": n.ResponseID} {
+		if len(id) > idMax {
+			return contract.Broken(name, "is longer than %d characters", idMax)
+		}
+	}
+	return nil
 }
 
 // Parse reads a delivery. With keys the signed form is demanded: fields Topic, HMAC and MSG, the digest being
