@@ -42,9 +42,9 @@ type Text struct {
 // Cloud is SAP Sales Cloud. Faults are those of pkg/outbound. A party that it does not know is [fault.Refused] with a
 // [PartyError] as the cause, and nothing was done.
 type Cloud interface {
-	// Settings holds the settings against the tenant's code lists. A setting that cannot work is
-	// [fault.Unauthorized]: no event is at fault, so work waits for a person.
-	Settings(ctx context.Context) error
+	// Settings holds the settings against the tenant's code lists, which it reads. wrong tells of each setting that the
+	// tenant does not have; err is why a list could not be read, so that nothing is known of its setting.
+	Settings(ctx context.Context) (wrong []string, err error)
 	// Vet refuses what no tenant of this version takes, as [fault.Invalid] with the event's field. It calls nobody.
 	Vet(t Task) error
 	// Check refuses what this tenant does not take, as far as that can be known before. It belongs before Create and

@@ -3,7 +3,6 @@ package salescloud
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -46,9 +45,11 @@ type Lists string
 
 // The ways to check code lists.
 const (
-	// ListsStrict takes a list that the tenant does not have for an alarm.
+	// ListsStrict takes a list that the tenant does not have, or a code that its list does not have, for an alarm, and
+	// has work wait for it.
 	ListsStrict Lists = "strict"
-	// ListsLenient does without a list that the tenant does not have.
+	// ListsLenient never has a task wait for a list: lists are read by [Client.Settings] alone, and what cannot be read
+	// refuses nothing.
 	ListsLenient Lists = "lenient"
 	// ListsOff reads none.
 	ListsOff Lists = "off"
@@ -71,6 +72,8 @@ type Options struct {
 	ReferenceField string
 	Lists          Lists
 	Lookup         Lookup
+	// Guests says that something is done for parties that do not exist, so that a refusal must be confirmed by a look-up.
+	Guests bool
 	// BaseURL is scheme and host, for addresses.
 	BaseURL string
 }
@@ -103,9 +106,10 @@ func (c *Client) Vet(t sales.Task) error {
 	return c.vetLengths(t)
 }
 
-// Check holds the priority against the tenant's list, and looks the parties up where the settings say so.
+// Check holds the priority against the tenant's list, and looks the parties up where the settings say so. With
+// [ListsStrict] settings that do not fit are [fault.Unauthorized]: people are told, work waits, and no event is given up.
 func (c *Client) Check(ctx context.Context, t sales.Task) error {
-	if err := c.Settings(ctx); err != nil {
+	if err := c.checkSettings(ctx); err != nil {
 		return err
 	}
 	if err := c.checkPriority(ctx, t.Priority); err != nil {
@@ -141,51 +145,6 @@ func (c *Client) create(ctx context.Context, operation, set string, body map[str
 	return sales.Locked(c.odata.Create(ctx, operation, set, body, into, t.Subject, t.Text))
 }
 
-// CanFind is always so.
-func (c *Client) CanFind() bool { return true }
-
-// Find looks for the task that carries the reference, which never holds a wildcard. Subject and text are searched by
-// what they end with; an exact comparison would depend on the text of whoever made it first.
-func (c *Client) Find(ctx context.Context, t sales.Task) (sales.Created, bool, error) {
-	if c.options.ReferenceField == "" && c.options.Reference == InText {
-		return c.findByText(ctx, t)
-	}
-	if field := c.options.ReferenceField; field != "" {
-		return c.first(ctx, "%s eq %s", field, t.Reference)
-	}
-	return c.first(ctx, "endswith(%s,%s)", "Subject", sales.Marker(t.Reference))
-}
-
-// findByText reads the text that ends with the marker, then the task above it: its number is wanted.
-func (c *Client) findByText(ctx context.Context, t sales.Task) (sales.Created, bool, error) {
-	found, err := query[struct{ ParentObjectID string }](ctx, c, "find text", textSet, "endswith(%s,%s)", "Text", sales.Marker(t.Reference), "ParentObjectID")
-	if err != nil || len(found) == 0 {
-		return sales.Created{}, false, err
-	}
-	return c.first(ctx, "%s eq %s", "ObjectID", found[0].ParentObjectID)
-}
-
-func (c *Client) first(ctx context.Context, filter, field, value string) (sales.Created, bool, error) {
-	found, err := query[sales.Created](ctx, c, "find task", "TasksCollection", filter, field, value, "ObjectID,ID")
-	if err != nil || len(found) == 0 {
-		return sales.Created{}, false, err
-	}
-	return found[0], true, nil
-}
-
-// query reads the first entity whose field has the value, quoted, as the filter puts it.
-func query[T any](ctx context.Context, c *Client, operation, set, filter, field, value, selects string) (odata.Array[T], error) {
-	literal, err := odata.QuoteExact(value)
-	if err != nil {
-		return nil, err
-	}
-	var found odata.Array[T]
-	err = c.odata.Get(ctx, operation, set, url.Values{
-		"$filter": {fmt.Sprintf(filter, field, literal)}, "$select": {selects}, "$top": {"1"},
-	}, &found)
-	return found, err
-}
-
 const textSet = "TasksTextCollectionCollection"
 
 // AddText adds the text to a task that exists: POST TasksTextCollectionCollection (sap-sales-cloud.md §2).
@@ -203,12 +162,12 @@ func (c *Client) FindText(ctx context.Context, to sales.Created, t sales.Task) (
 	if err != nil {
 		return sales.Text{}, false, err
 	}
-	q := url.Values{"$filter": {parentField + " eq " + parent}, "$select": {"ObjectID,Text"}}
-	for text, err := range odata.Pages[struct{ ObjectID, Text string }](ctx, c.odata, "find text", textSet, q, 10) {
+	q := url.Values{"$filter": {parentField + " eq " + parent}, "$select": {"ObjectID,ParentObjectID,Text"}}
+	for text, err := range odata.Pages[struct{ ObjectID, ParentObjectID, Text string }](ctx, c.odata, "find text", textSet, q, 10) {
 		if err != nil {
 			return sales.Text{}, false, err
 		}
-		if sales.SameText(text.Text, c.text(t)) {
+		if text.ObjectID != "" && text.ParentObjectID == to.ObjectID && sales.SameText(text.Text, c.text(t)) {
 			return sales.Text{ID: text.ObjectID}, true, nil
 		}
 	}

@@ -66,7 +66,7 @@ func New(out *outbound.Client, o Options) *Client {
 }
 
 // Settings has nothing to read: code lists of Version 2 are not documented.
-func (c *Client) Settings(context.Context) error { return nil }
+func (c *Client) Settings(context.Context) ([]string, error) { return nil, nil }
 
 // Check has nothing to read either.
 func (c *Client) Check(context.Context, sales.Task) error { return nil }
@@ -95,7 +95,9 @@ func (c *Client) Vet(t sales.Task) error {
 func (c *Client) Create(ctx context.Context, t sales.Task) (sales.Created, error) {
 	answer, err := c.write(ctx, "create task", tasks, c.body(t), t)
 	if err != nil {
-		if blamed := sales.Blame(err, t, partyFields(c.options.ContactField)); blamed != nil {
+		// No look-up of parties is documented, so a refusal that names field and id has to be enough.
+		if blamed, sure := sales.Blame(err, t, partyFields(c.options.ContactField)); blamed != nil {
+			blamed.Missing = sure
 			return sales.Created{}, blamed.Refused(Vendor)
 		}
 		return sales.Created{}, err

@@ -2,7 +2,6 @@ package tasker
 
 import (
 	"context"
-	"time"
 
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -28,8 +27,8 @@ func (t *tasker) make(ctx context.Context, run *effect.Run, task sales.Task) (sa
 	return created, err
 }
 
-// create makes the task, for a guest as the settings say: each refusal for an unknown account or contact leads to one
-// more call, for a task that names one party less.
+// create makes the task, for a guest as the settings say: each refusal for an account or contact that does not exist
+// leads to one more call, for a task that names one party less.
 func (t *tasker) create(ctx context.Context, task sales.Task) (sales.Created, error) {
 	for {
 		created, err := t.tryCreate(ctx, task)
@@ -38,7 +37,7 @@ func (t *tasker) create(ctx context.Context, task sales.Task) (sales.Created, er
 			return created, err
 		}
 		next, ok := t.instead(task, unknown.Party)
-		if !ok {
+		if !ok || !unknown.Missing {
 			return created, err
 		}
 		task = next
@@ -90,10 +89,10 @@ func (t *tasker) decide(err error) error {
 	return &f
 }
 
-// dropped tells that the task is a guest's and that the settings want none made.
+// dropped tells that the task is a guest's beyond doubt and that the settings want none made.
 func (t *tasker) dropped(err error) bool {
 	unknown := sales.UnknownParty(err)
-	return unknown != nil && t.settings.Guests == guestsDrop && (unknown.Kind == sales.Account || unknown.Kind == sales.Contact)
+	return unknown != nil && unknown.Missing && t.settings.Guests == guestsDrop && (unknown.Kind == sales.Account || unknown.Kind == sales.Contact)
 }
 
 // forGuest gives the default account to a task that names none.
@@ -102,27 +101,4 @@ func (t *tasker) forGuest(task sales.Task) sales.Task {
 		task.AccountID = t.settings.DefaultAccountID
 	}
 	return task
-}
-
-// How long to wait before the settings are checked again, at first and at most.
-const (
-	firstCheck = 5 * time.Second
-	lastCheck  = 5 * time.Minute
-)
-
-// checkSettings holds the settings against the tenant's lists at the start, until they can be read: people should know
-// before the first event does.
-func (t *tasker) checkSettings(ctx context.Context) error {
-	for wait := firstCheck; ; wait = min(2*wait, lastCheck) {
-		err := t.cloud.Settings(ctx)
-		if err == nil || ctx.Err() != nil {
-			return nil
-		}
-		t.log.ErrorContext(ctx, "the settings do not fit SAP Sales Cloud, or its code lists cannot be read: work waits, nothing is lost", "reason", fault.From(err).Error())
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-	}
 }

@@ -130,17 +130,19 @@ func (t task) wrong() string {
 	return ""
 }
 
-var byEnd = regexp.MustCompile(`^endswith\(Subject,'((?:[^'*]|'')+)'\)$`)
+var bySubject = regexp.MustCompile(`^(?:endswith\(Subject,|Subject eq )'((?:[^'*]|'')+)'\)?$`)
 
 func (v *salesCloud) find(c servicetest.Call) servicetest.Reply {
-	m := byEnd.FindStringSubmatch(c.Query.Get("$filter"))
+	filter := c.Query.Get("$filter")
+	m := bySubject.FindStringSubmatch(filter)
 	if m == nil {
 		return refused(http.StatusBadRequest, "the filter is not understood")
 	}
 	found := []any{}
+	wanted := strings.ReplaceAll(m[1], "''", "'")
 	for _, t := range v.tasks {
-		if strings.HasSuffix(t.Subject, strings.ReplaceAll(m[1], "''", "'")) {
-			found = append(found, map[string]any{"ObjectID": t.objectID, "ID": t.id})
+		if t.Subject == wanted || strings.HasPrefix(filter, "endswith") && strings.HasSuffix(t.Subject, wanted) {
+			found = append(found, map[string]any{"ObjectID": t.objectID, "ID": t.id, "Subject": t.Subject})
 		}
 	}
 	return servicetest.Reply{Body: map[string]any{"d": map[string]any{"results": found}}}

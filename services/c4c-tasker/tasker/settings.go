@@ -51,8 +51,8 @@ type SettingsV1 struct {
 	Dates          string `envconfig:"C4C_DATES" default:"iso" desc:"Version 1: how dates are written, iso or ticks: /Date(…)/"`
 	Reference      string `envconfig:"C4C_REFERENCE" default:"subject" desc:"Version 1: where the response id stands, in brackets, for the task to be found again: at the end of subject or text"`
 	ReferenceField string `envconfig:"C4C_REFERENCE_FIELD" desc:"Version 1: the tenant's own field that holds the response id instead, such as ResponseID_KUT"`
-	CodeLists      string `envconfig:"C4C_CODE_LISTS" default:"lenient" desc:"Version 1: check codes against the tenant's lists: lenient (a list that is not there, or that nobody lets us read, is not checked), strict (that is an alarm, and work waits) or off"`
-	Parties        string `envconfig:"C4C_PARTY_LOOKUP" default:"refused" desc:"Version 1: look accounts, contacts and employees up: never, refused (when a refusal does not say which one is unknown) or before (each task, at up to 5 calls more)"`
+	CodeLists      string `envconfig:"C4C_CODE_LISTS" default:"lenient" desc:"Version 1: check codes against the tenant's lists: lenient (in the background; what a list does not have is an alarm, and work goes on), strict (a list that is missing or does not have a setting is an alarm, and work waits) or off"`
+	Parties        string `envconfig:"C4C_PARTY_LOOKUP" default:"refused" desc:"Version 1: look accounts, contacts and employees up: never, refused (when a refusal does not say which one is unknown, or C4C_GUESTS is not park) or before (each task, at up to 5 calls more)"`
 }
 
 // SettingsV2 are those of Version 2.
@@ -116,6 +116,8 @@ func (s *Settings) validateV1(check func(bool, string, ...any), one func(string,
 	one("C4C_PARTY_LOOKUP", v.Parties, string(salescloud.LookupNever), string(salescloud.LookupRefused), string(salescloud.LookupBefore))
 	check(v.Reference != string(salescloud.InText) || s.Texts == textsInline || v.ReferenceField != "",
 		"C4C_REFERENCE=text needs C4C_TEXTS=inline: a task without its text could not be found again")
+	check(s.Guests == guestsPark || v.Parties != string(salescloud.LookupNever),
+		"C4C_GUESTS=%s needs C4C_PARTY_LOOKUP=refused or before: only a look-up tells for sure who is a guest", s.Guests)
 	limits := salescloud.Limits()
 	for name, value := range map[string]string{
 		"C4C_STATUS": v.Status, "C4C_DOCUMENT_TYPE": v.DocumentType, "C4C_TEXT_TYPE": v.TextType, "C4C_LANGUAGE": v.Language,
@@ -141,7 +143,7 @@ func (s *Settings) version1() salescloud.Options {
 		Priority: s.Priority, Status: s.V1.Status, TextType: s.V1.TextType, Language: s.V1.Language, Zone: s.V1.Zone,
 		DocumentType: s.V1.DocumentType, SeparateTexts: s.Texts == textsSeparate, TicksDates: s.V1.Dates == datesTicks,
 		Reference: salescloud.Reference(s.V1.Reference), ReferenceField: s.V1.ReferenceField,
-		Lists: salescloud.Lists(s.V1.CodeLists), Lookup: salescloud.Lookup(s.V1.Parties), BaseURL: s.BaseURL,
+		Lists: salescloud.Lists(s.V1.CodeLists), Lookup: salescloud.Lookup(s.V1.Parties), Guests: s.Guests != guestsPark, BaseURL: s.BaseURL,
 	}
 }
 

@@ -344,7 +344,7 @@ func TestSettingsThatCannotWorkAreRefusedByName(t *testing.T) {
 		"C4C_TEXTS": {"C4C_TEXTS": "none"}, "C4C_GUESTS": {"C4C_GUESTS": "ignore"}, "C4C_DEFAULT_ACCOUNT_ID": {"C4C_GUESTS": "default-account"},
 		"C4C_DATES": {"C4C_DATES": "us"}, "C4C_REFERENCE": {"C4C_REFERENCE": "text", "C4C_TEXTS": "separate"}, "C4C_CODE_LISTS": {"C4C_CODE_LISTS": "no"},
 		"C4C_PARTY_LOOKUP": {"C4C_PARTY_LOOKUP": "always"}, "C4C_DOCUMENT_TYPE": {"C4C_DOCUMENT_TYPE": "00006"}, "C4C_ZONE": {"C4C_ZONE": "Europe/Berlin"},
-		"C4C_PROCESSOR_ID": {"C4C_VERSION": "2", "C4C_PROCESSOR_ID": "8000000002"}, "C4C_V2_AUTH": {"C4C_VERSION": "2", "C4C_V2_AUTH": "oauth"},
+		"C4C_GUESTS=drop": {"C4C_GUESTS": "drop", "C4C_PARTY_LOOKUP": "never"}, "C4C_PROCESSOR_ID": {"C4C_VERSION": "2", "C4C_PROCESSOR_ID": "8000000002"}, "C4C_V2_AUTH": {"C4C_VERSION": "2", "C4C_V2_AUTH": "oauth"},
 		"C4C_V2_PRIORITIES": {"C4C_VERSION": "2", "C4C_PRIORITY": "5"}, "C4C_V2_NOTES_PATH": {"C4C_VERSION": "2", "C4C_V2_NOTES_PATH": "/notes"},
 		"C4C_V2_FIND": {"C4C_VERSION": "2", "C4C_V2_FIND": "$filter=x", "C4C_PROCESSOR_ID": id},
 	} {

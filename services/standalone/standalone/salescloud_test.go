@@ -310,7 +310,8 @@ func TestTenantThatNeedsAnAccountRefusesTasksWithoutOne(t *testing.T) {
 }
 
 func TestSettingThatTheTenantDoesNotHaveIsAnAlarmAndNoDeadLetter(t *testing.T) {
-	f := startSalesCloud(t, servicetest.Env{"LANDSCAPE_C4C": "{codeLists: {TasksPriorityCodeCollection: [{code: A}, {code: B}], ActivityTextCollectionLanguageCodeCollection: [{code: DE}]}}"}, nil)
+	f := startSalesCloud(t, servicetest.Env{"LANDSCAPE_C4C": "{codeLists: {TasksPriorityCodeCollection: [{code: A}, {code: B}], ActivityTextCollectionLanguageCodeCollection: [{code: DE}]}}"},
+		servicetest.Env{"C4C_CODE_LISTS": "strict"})
 	bustest.Eventually(t, "the alarm", func() bool {
 		return strings.Contains(f.Log(), `C4C_PRIORITY is \"3\", but the tenant's TasksPriorityCodeCollection has A, B; C4C_LANGUAGE is \"EN\"`)
 	})
@@ -324,8 +325,101 @@ func TestSettingThatTheTenantDoesNotHaveIsAnAlarmAndNoDeadLetter(t *testing.T) {
 	}
 }
 
+// codes answers a code list with these codes, whatever the vendor takes.
+func codes(all ...string) func(http.ResponseWriter, *http.Request, http.Handler) {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		list := []map[string]string{}
+		for _, code := range all {
+			list = append(list, map[string]string{"Code": code})
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"d": map[string]any{"results": list}})
+	}
+}
+
+// answered gives a status and an error in the vendor's form.
+func answered(status int, words string) func(http.ResponseWriter, *http.Request, http.Handler) {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"code": "ZZ/001", "message": map[string]string{"lang": "en", "value": words}}})
+	}
+}
+
+func TestSettingThatAListDoesNotHaveIsAnAlarmAndWorkGoesOn(t *testing.T) {
+	f := startSalesCloud(t, nil, servicetest.Env{"C4C_CODE_LISTS": "off"})
+	f.env["C4C_CODE_LISTS"] = "lenient"
+	f.next("GET TasksStatusCollection", codes("2", ""))
+	lenient := f.replica()
+	bustest.Eventually(t, "the alarm", func() bool {
+		return strings.Contains(lenient.Log(), `"level":"ERROR"`) && strings.Contains(lenient.Log(), `C4C_STATUS is \"1\", but the tenant's TasksStatusCollection has 2"`)
+	})
+	f.publish(feedback)
+	lenient.Published(taskCreated, 1)
+	if _, paused := f.paused(); paused {
+		t.Error("work waits for a setting")
+	}
+}
+
+func TestListsThatCannotBeReadAreAWarningAndWorkGoesOn(t *testing.T) {
+	for name, serve := range map[string]func(http.ResponseWriter, *http.Request, http.Handler){
+		"no answer":    func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) },
+		"out":          answered(http.StatusServiceUnavailable, "Out"),
+		"broken":       answered(http.StatusInternalServerError, "Broken"),
+		"unauthorized": answered(http.StatusUnauthorized, "Logon failed"),
+		"forbidden":    answered(http.StatusForbidden, "Not for you"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := startSalesCloud(t, nil, servicetest.Env{"C4C_CODE_LISTS": "off"})
+			f.env["C4C_CODE_LISTS"] = "lenient"
+			f.next("GET TasksPriorityCodeCollection", serve)
+			lenient := f.replica()
+			bustest.Eventually(t, "the warning", func() bool {
+				return strings.Contains(lenient.Log(), "the code lists of SAP Sales Cloud cannot be read yet")
+			})
+			f.publish(with(t, map[string]any{"priority": "2"}))
+			lenient.Published(taskCreated, 1)
+			if _, paused := f.paused(); paused || strings.Contains(lenient.Log(), `"level":"ERROR"`) {
+				t.Errorf("paused %v, or an alarm for a list", paused)
+			}
+			bustest.Eventually(t, "another try", func() bool { return f.count("GET TasksPriorityCodeCollection") >= 2 })
+		})
+	}
+}
+
+func TestMentionOfAKnownPartyMakesNoGuest(t *testing.T) {
+	for _, guests := range []string{"drop", "without", "default-account"} {
+		t.Run(guests, func(t *testing.T) {
+			env := servicetest.Env{"C4C_GUESTS": guests}
+			if guests == "default-account" {
+				env["C4C_DEFAULT_ACCOUNT_ID"] = "1000101"
+			}
+			f := startSalesCloud(t, nil, env)
+			f.next(createTask, answered(http.StatusBadRequest, "The account 1000123 has too many tasks: MainAccountPartyID"))
+			f.publish(feedback)
+			if letter := f.Dead(1)[0]; letter.Class != "person" || letter.Field != "accountId" || !strings.Contains(letter.Reason, "too many tasks") {
+				t.Errorf("%+v", letter)
+			}
+			if n := f.count(createTask); n != 1 || strings.Contains(f.Log(), "no task for a guest") {
+				t.Errorf("%d calls to create, or dropped", n)
+			}
+		})
+	}
+}
+
+func TestGuestWaitsUntilTheLookUpCanTell(t *testing.T) {
+	f := startSalesCloud(t, servicetest.Env{"LANDSCAPE_C4C": "{partyWords: id}"}, servicetest.Env{"C4C_GUESTS": "drop"})
+	f.next("GET CorporateAccountCollection", answered(http.StatusInternalServerError, "Broken"))
+	f.publish(with(t, map[string]any{"accountId": "4711"}))
+	bustest.Eventually(t, "dropped in the end", func() bool { return strings.Contains(f.Log(), "no task for a guest") })
+	if looked, made := f.count("GET CorporateAccountCollection"), f.count(createTask); looked != 2 || made != 2 {
+		t.Errorf("%d look-ups, %d calls to create; want 2 of each", looked, made)
+	}
+}
+
 func TestPriorityThatTheTenantDoesNotHaveIsDeadWithItsField(t *testing.T) {
 	f := startSalesCloud(t, nil, nil)
+	bustest.Eventually(t, "the list in hand", func() bool { return f.count("GET TasksStatusCollection") == 1 })
 	f.publish(with(t, map[string]any{"priority": "5"}))
 	if letter := f.Dead(1)[0]; letter.Class != "invalid" || letter.Field != "priority" || !strings.Contains(letter.Reason, "1, 2, 3, 7") {
 		t.Errorf("%+v", letter)
