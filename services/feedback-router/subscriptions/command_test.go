@@ -44,7 +44,7 @@ type brand struct {
 }
 
 func newBrand(t *testing.T, all ...subscription) *brand {
-	b := &brand{Vendor: servicetest.NewVendor(t), t: t, all: all, successes: map[string]int{}}
+	b := &brand{Vendor: servicetest.NewVendor(t), t: t, all: slices.Clone(all), successes: map[string]int{}}
 	b.Handle(listed, func(c servicetest.Call) servicetest.Reply {
 		elements := []map[string]any{}
 		for _, s := range b.all {
