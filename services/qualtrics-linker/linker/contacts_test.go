@@ -6,14 +6,17 @@ import (
 	"testing"
 
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
+	"github.com/closeloop/closeloop/pkg/service/servicetest"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 )
 
 // one asks for a link and waits for it.
 func (f fixture) one(t *testing.T, id, reference, mailbox string) {
 	t.Helper()
+	made := func() int { return len(servicetest.Events(t, f.broker, subjects.SurveyLinkCreated)) }
+	before := made()
 	f.broker.Publish(subjects.SurveyLinkRequested, fmt.Sprintf(brief, id, reference, mailbox))
-	f.Settled()
+	bustest.Eventually(t, "the link of "+id, func() bool { return made() > before })
 }
 
 // knowsTheRule waits until the service has learnt what the directory takes two contacts for one by.
