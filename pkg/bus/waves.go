@@ -191,11 +191,7 @@ func (c *Consuming) handleWave(deliveries []*delivery) {
 	}
 	started := time.Now()
 	errs := c.runWave(deliveries, err)
-	places := make([]int, len(deliveries))
-	for i := range places {
-		places[i] = i
-	}
-	parallel.Each(places, settlers, func(i int) { c.finish(deliveries[i], errs[i], started) })
+	parallel.Times(len(deliveries), settlers, func(i int) { c.finish(deliveries[i], errs[i], started) })
 	c.bus.metrics.wave.Observe(float64(len(deliveries)))
 }
 

@@ -187,9 +187,6 @@ type Run struct {
 // LoopID is the loop of the event that caused the effect first.
 func (r *Run) LoopID() string { return r.record.LoopID }
 
-// Since is when the effect was first tried; trying again what had been given up counts anew.
-func (r *Run) Since() time.Time { return r.record.Since }
-
 // Done is a confirmed effect.
 type Done[T any] struct {
 	Result T

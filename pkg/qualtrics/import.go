@@ -76,7 +76,7 @@ func (c *Client) StartImport(ctx context.Context, listID, batchID string, fields
 	var personal []string
 	for i, row := range rows {
 		body.Contacts[i] = row.wire()
-		if len(rows) == 1 { // an error about many quotes none of them: see words
+		if len(rows) == 1 { // what is said about many is not repeated: see sendMute
 			personal = append(row.Contact.personal(), Transaction{Data: row.Data}.personal()...)
 		}
 	}
@@ -197,7 +197,7 @@ func (c *Client) ImportReport(ctx context.Context, importID string) iter.Seq2[[]
 // that is not the last, and ends the count with its error.
 func (c *Client) BatchCount(ctx context.Context, batchID string, atMost int, between func() error) (int, error) {
 	count := 0
-	for page, err := range pages[member](ctx, c, outbound.Call{
+	for page, err := range pages[json.RawMessage](ctx, c, outbound.Call{
 		Operation: "list transactions of batch", Path: c.inDirectory("transactionbatches", batchID, "transactions"),
 		Query: url.Values{"pageSize": {"100"}},
 	}) {

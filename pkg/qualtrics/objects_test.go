@@ -236,34 +236,23 @@ func TestCreateBatch(t *testing.T) {
 	a.wantBody(`{"transactionIds":[],"creationDate":"2026-01-15 09:31:00"}`)
 }
 
-func TestFindBatchLooksIntoYoungBatchesNewestFirst(t *testing.T) {
-	const batches, page = "GET " + inDirectory + "/transactionbatches", "?pageSize=100"
-	c, a := serve(t, map[string]string{
-		batches + page:                             result(`{"elements":[{"batchId":"BT_old","creationDate":"2026-01-15 09:29:59"},{"batchId":"BT_same","creationDate":"2026-01-15 09:30:00"}],"skipToken":"b1"}`),
-		batches + page + "&skipToken=b1":           result(`{"elements":[{"batchId":"BT_new","creationDate":"2026-01-15T09:40:00Z"},{"batchId":"BT_odd","creationDate":"?"},{"batchId":"BT_millis","creationDate":1768470000000},{"batchId":"BT_gone","creationDate":"2026-01-15 09:31:00"}]}`),
-		batches + "/BT_new/transactions" + page:    result(`{"elements":[{"transactionId":"CTR_1"}]}`),
-		batches + "/BT_millis/transactions" + page: result(`{"elements":[{"id":"CTR_4"}]}`),
-		batches + "/BT_gone/transactions" + page:   `404 {}`,
-		batches + "/BT_same/transactions" + page:   result(`{"elements":[],"nextPage":"BASE/API/v3/more"}`),
-		"GET /more":                                result(`{"elements":["CTR_3"]}`),
-		batches + "/BT_odd/transactions" + page:    result(`{"elements":[{"transactionId":"CTR_5"}]}`),
+func TestBatchCountStopsWhereEnoughIsKnown(t *testing.T) {
+	const batch = "GET " + inDirectory + "/transactionbatches/BT_1/transactions?pageSize=100"
+	c, a := serve(t, map[string]string{ // how the list writes a transaction is not documented
+		batch:                   result(`{"elements":[{"transactionId":"CTR_1"},{"id":"CTR_2"}],"skipToken":"b1"}`),
+		batch + "&skipToken=b1": result(`{"elements":["CTR_3"],"skipToken":"b2"}`),
+		batch + "&skipToken=b2": result(`{"elements":[]}`),
 	})
-	since := time.Date(2026, 1, 15, 9, 30, 0, 5e8, time.UTC) // written with seconds only
-	for tx, want := range map[string]string{"CTR_1": "BT_new", "CTR_4": "BT_millis", "CTR_3": "BT_same", "CTR_5": "BT_odd", "CTR_9": ""} {
-		id, found, err := c.FindBatch(t.Context(), tx, since)
-		if id != want && found || found != (want != "") || err != nil {
-			t.Errorf("%s: got %q, %t, error %v; want %q", tx, id, found, err, want)
+	for atMost, want := range map[int]struct{ count, reads int }{1: {2, 1}, 3: {3, 2}, 9: {3, 3}} {
+		a.asked = nil
+		n, err := c.BatchCount(t.Context(), "BT_1", atMost, nil)
+		if n != want.count || err != nil || len(a.asked) != want.reads {
+			t.Errorf("up to %d: %d after %d reads, error %v; want %+v", atMost, n, len(a.asked), err, want)
 		}
 	}
-	a.asked = nil
-	if _, _, err := c.FindBatch(t.Context(), "CTR_9", since); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"BT_new", "BT_millis", "BT_gone", "BT_same", "more", "BT_odd"}
-	for i, request := range a.asked[2:] {
-		if !strings.Contains(request, want[i]) {
-			t.Errorf("read %q, want the order %q", a.asked[2:], want)
-		}
+	stop := errors.New("enough")
+	if _, err := c.BatchCount(t.Context(), "BT_1", 9, func() error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("the count went on: %v", err)
 	}
 }
 

@@ -63,7 +63,6 @@ var groups = map[string]string{
 	"create contact":      "contacts",
 	"search contacts":     "searches",
 	"create transaction":  "transactions",
-	"create transactions": "transactions",
 	"create batch":        "batches",
 	"create import":       "imports",
 	"import status":       "importStatus",

@@ -13,9 +13,6 @@ func TestLimitsAreThePublishedOnesUnlessSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	limits := s.Limits()
-	if err := limits.Validate(); err != nil {
-		t.Error(err)
-	}
 	if limits.PerMinute != 2900 || limits.Parallel != 3 {
 		t.Errorf("limits of all calls: %+v", limits)
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -136,7 +135,7 @@ func (c *Client) FindTransaction(ctx context.Context, contactID, name, value str
 // CreateBatch makes a batch of transactions and gives its id, BT_… (qualtrics.md §3.4). A distribution addresses all
 // that is in a batch, so a batch is for one wave and never used again.
 //
-// A repeat makes a second batch, harmless until it is distributed. The probe is [Client.FindBatch]; keep created for it.
+// A repeat makes a second batch, harmless until it is distributed.
 func (c *Client) CreateBatch(ctx context.Context, transactionIDs []string, created time.Time) (string, error) {
 	call := post("create batch", c.inDirectory("transactionbatches"), struct {
 		TransactionIDs []string `json:"transactionIds"`
@@ -156,77 +155,6 @@ func (c *Client) create(ctx context.Context, call outbound.Call) (string, error)
 		return "", r.answer.Malformed("there is no id")
 	}
 	return r.result.ID, nil
-}
-
-// FindBatch looks for a batch with this transaction among those created at since or later, the newest first, and gives
-// its id. It is the probe of [Client.CreateBatch], whose created is the best since.
-//
-// It is costly: the list of batches has nothing but dates to go by, and no documented order (qualtrics.md §2.9, §3.4).
-// So it reads the whole list, a hundred batches a call, and then each batch young enough, a hundred transactions a call.
-func (c *Client) FindBatch(ctx context.Context, transactionID string, since time.Time) (string, bool, error) {
-	type batch struct {
-		ID      string    `json:"batchId"`
-		Created timestamp `json:"creationDate"`
-	}
-	var young []batch
-	for page, err := range pages[batch](ctx, c, outbound.Call{
-		Operation: "list batches", Path: c.inDirectory("transactionbatches"), Query: url.Values{"pageSize": {"100"}},
-	}) {
-		if err != nil {
-			return "", false, err
-		}
-		for _, b := range page {
-			if b.Created.IsZero() || !b.Created.Before(since.Truncate(time.Second)) {
-				young = append(young, b)
-			}
-		}
-	}
-	slices.SortStableFunc(young, func(a, b batch) int { return b.Created.Compare(a.Created.Time) })
-	for _, b := range young {
-		holds, err := c.batchHolds(ctx, b.ID, transactionID)
-		if err != nil {
-			return "", false, err
-		}
-		if holds {
-			return b.ID, true, nil
-		}
-	}
-	return "", false, nil
-}
-
-func (c *Client) batchHolds(ctx context.Context, batchID, transactionID string) (bool, error) {
-	for page, err := range pages[member](ctx, c, outbound.Call{
-		Operation: "list transactions of batch", Path: c.inDirectory("transactionbatches", batchID, "transactions"),
-		Query: url.Values{"pageSize": {"100"}},
-	}) {
-		if outbound.StatusOf(err) == http.StatusNotFound { // Deleted since it was listed.
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if slices.Contains(page, member(transactionID)) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// member is the id of a transaction in a batch. How the list writes it is not documented (qualtrics.md §3.4): an object
-// or the id itself.
-type member string
-
-func (m *member) UnmarshalJSON(data []byte) error {
-	var o struct {
-		TransactionID string `json:"transactionId"`
-		ID            string `json:"id"`
-	}
-	if json.Unmarshal(data, (*string)(m)) == nil {
-		return nil
-	}
-	err := json.Unmarshal(data, &o)
-	*m = member(cmp.Or(o.TransactionID, o.ID))
-	return err
 }
 
 // timestamp reads a time in any of the forms Qualtrics uses, epoch milliseconds among them (qualtrics.md §2.11); what

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -306,17 +304,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// Validate reports a limit that cannot be.
-func (l Limits) Validate() error {
-	if l.PerMinute < 0 || l.Parallel < 0 {
-		return errors.New("a limit is negative")
-	}
-	for name, limit := range l.Operations {
-		if limit < 0 {
-			return fmt.Errorf("%s: a limit is negative", name)
-		}
-	}
-	return nil
 }

@@ -176,12 +176,9 @@ func (c *Client) batchMissing(err error) bool {
 
 // oneByOne makes a call for each, and none when the tenant turns out not to take any.
 func (c *Client) oneByOne(ctx context.Context, session *odata.Client, operation string, records []one) []error {
-	errs, places := make([]error, len(records)), make([]int, len(records))
-	for i := range places {
-		places[i] = i
-	}
+	errs := make([]error, len(records))
 	var out atomic.Pointer[error]
-	parallel.Each(places, atATime, func(i int) {
+	parallel.Times(len(records), atATime, func(i int) {
 		if err := out.Load(); err != nil {
 			errs[i] = *err
 			return
