@@ -30,6 +30,8 @@ type Consumer struct {
 	Timeout time.Duration
 	// Waves, where given, gathers events that are handled together. Nil handles each by itself.
 	Waves *Waves
+	// Vendors are the systems that the events are for. None given means one, without a name, for all of them.
+	Vendors []Vendor
 }
 
 // Consuming is a running consumer.
@@ -48,6 +50,7 @@ type Consuming struct {
 
 	mu       sync.Mutex
 	contexts []jetstream.ConsumeContext
+	progress progress
 	bound    atomic.Bool
 	draining atomic.Bool
 	failed   atomic.Pointer[error]
@@ -66,7 +69,7 @@ func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
 	if consumer.Timeout <= 0 {
 		consumer.Timeout = time.Minute
 	}
-	c := &Consuming{bus: b, consumer: consumer}
+	c := &Consuming{bus: b, consumer: consumer, gates: newGates(consumer.Vendors)}
 	c.handling, c.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	// As many again may wait for a worker as are at work: enough to never wait for the broker, little enough to hand back.
 	slots := 2 * consumer.Parallel
@@ -97,12 +100,13 @@ func (c *Consuming) Ready() error {
 	return nil
 }
 
-// Live reports a consumer that ended by itself: only a new start of the process binds it again.
+// Live reports a consumer that ended by itself, or has settled nothing for five minutes though work waits and no pause
+// is on: only a new start of the process binds it again.
 func (c *Consuming) Live() error {
 	if err := c.failed.Load(); err != nil {
 		return *err
 	}
-	return nil
+	return c.progress.stuck(time.Now())
 }
 
 // Drain stops taking events and waits until those in hand are settled. When ctx ends first, handlers are cancelled and
@@ -140,6 +144,7 @@ func (c *Consuming) bind(ctx context.Context) {
 		}
 	}
 	c.bound.Store(true)
+	go c.observe(c.handling)
 	c.bus.log.Info("consumer bound", "durable", c.bus.service, "parallel", c.consumer.Parallel)
 }
 
@@ -266,8 +271,8 @@ func (c *Consuming) finish(d *delivery, err error, started time.Time) {
 	defer c.bus.metrics.inHand.Dec()
 	defer c.keeper.remove(d)
 	c.settle(d, err, time.Since(started))
-	if d.probing {
-		c.gates.of(d.subject).release()
+	if d.entered {
+		c.gates.of(d.subject).leave()
 	}
 }
 
@@ -279,7 +284,7 @@ func (c *Consuming) attempt(d *delivery) error {
 	if d.suspicious() {
 		return errSuspect
 	}
-	if err := c.admit(d); err != nil {
+	if _, err := c.admit([]*delivery{d}); err != nil {
 		return err
 	}
 	return c.run(d)
@@ -292,30 +297,33 @@ func (c *Consuming) run(d *delivery) error {
 	return c.guarded(d.event.Type, func() error { return c.consumer.Handle(ctx, d.event) })
 }
 
-// admit tells why a delivery must not be handled now, or nil. The vendor's gate may have given it the first call.
-func (c *Consuming) admit(d *delivery) error {
+// admit tells how many of these deliveries, which are of one type, may be handled now, or why none.
+func (c *Consuming) admit(deliveries []*delivery) (granted int, err error) {
 	if c.draining.Load() {
-		return &fault.Fault{Class: fault.Busy, Reason: "handed back: the service is stopping"}
+		return 0, &fault.Fault{Class: fault.Busy, Reason: "handed back: the service is stopping"}
 	}
-	wait, probing := c.enter(d)
-	if wait > 0 {
-		return &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
+	granted, wait := c.enter(c.gates.of(deliveries[0].subject), len(deliveries))
+	if granted == 0 {
+		return 0, &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
 	}
-	d.probing = probing
-	return nil
+	for _, d := range deliveries[:granted] {
+		d.entered = true
+	}
+	return granted, nil
 }
 
-// enter passes the gate of the event's type. It waits in hand while another call finds out whether the vendor is back:
-// to hold what comes meanwhile would push a whole backlog through RETRIES every two seconds.
-func (c *Consuming) enter(d *delivery) (wait time.Duration, probing bool) {
+// enter passes the gate. Short waits are in hand: to hold what comes meanwhile would push a whole backlog through RETRIES
+// every two seconds.
+func (c *Consuming) enter(g *gate, wanted int) (granted int, wait time.Duration) {
 	for {
-		wait, probing = c.gates.of(d.subject).enter(time.Now())
-		if wait == 0 || wait > probeWait {
-			return wait, probing
+		granted, wait, changed := g.enter(time.Now(), wanted)
+		if granted > 0 || wait > turnWait {
+			return granted, wait
 		}
 		select {
 		case <-c.handling.Done():
-			return wait, false
+			return 0, wait
+		case <-changed:
 		case <-time.After(wait):
 		}
 	}

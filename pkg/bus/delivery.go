@@ -33,6 +33,10 @@ const (
 	// HeaderEventID and HeaderLoopID are the event's, also where its own envelope was empty.
 	HeaderEventID = "Closeloop-Event-Id"
 	HeaderLoopID  = "Closeloop-Loop-Id"
+	// HeaderRule is the rule that failed, where one did.
+	HeaderRule = "Closeloop-Rule"
+	// HeaderReplay is the operation by which a person had a dead letter tried again. It stays with the event.
+	HeaderReplay = "Closeloop-Replay"
 	// HeaderSuspect counts how often the event was in hand when a handler's process may have died of it.
 	HeaderSuspect = "Closeloop-Suspect"
 )
@@ -47,7 +51,9 @@ type delivery struct {
 	origin   event.Origin // of the original
 	attempts int          // made so far
 	suspect  int
-	probing  bool // it is the first call after a pause
+	replay   string // the operation that brought it back
+	entered  bool   // it has passed its vendor's gate
+	follows  bool   // it is not the first of its wave
 	// fraction of the jitter of its delays, from 0 to 1: the same for all of a wave, so that they come back together.
 	fraction float64
 
@@ -70,6 +76,7 @@ func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
 		d.subject = h.Get(HeaderSubject)
 		d.attempts = number(h.Get(HeaderAttempts))
 		d.suspect = number(h.Get(HeaderSuspect))
+		d.replay = h.Get(HeaderReplay)
 		if stream := h.Get(HeaderStream); stream != "" {
 			d.origin.Stream, d.origin.Sequence = stream, uint64(number(h.Get(HeaderSequence)))
 		}
@@ -90,10 +97,19 @@ func number(s string) int {
 	return n
 }
 
-// suspectAfter deliveries of one message, its handler may be killing the process.
-const suspectAfter = 3
+const (
+	// suspectAfter deliveries of one message, its handler may be killing the process.
+	suspectAfter = 3
+	// suspectAgain deliveries are enough of one that came back as a suspect, and so was handled by itself.
+	suspectAgain = 1
+)
 
-func (d *delivery) suspicious() bool { return d.meta.NumDelivered > suspectAfter }
+func (d *delivery) suspicious() bool {
+	if d.suspect > 0 {
+		return d.meta.NumDelivered > suspectAgain
+	}
+	return d.meta.NumDelivered > suspectAfter
+}
 
 // copied gives the original's own headers: nothing of the broker's (a copied schedule, TTL or expectation would act
 // again) and nothing of ours.
@@ -116,6 +132,9 @@ func (d *delivery) describe(h nats.Header) {
 	h.Set(HeaderAttempts, strconv.Itoa(d.attempts))
 	h.Set(HeaderEventID, headerSafe(d.event.ID))
 	h.Set(HeaderLoopID, headerSafe(d.event.LoopID))
+	if d.replay != "" {
+		h.Set(HeaderReplay, headerSafe(d.replay))
+	}
 }
 
 // headerSafe keeps a text on one line.

@@ -1,98 +1,195 @@
 package bus
 
 import (
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/closeloop/closeloop/pkg/fault"
 )
 
-// gates are one for each type of event: events of one type call the same vendor, and that one which does not call it
-// succeeded says nothing about it.
+// gates are one for each vendor, by the events that need it.
 type gates struct {
-	mu    sync.Mutex
-	gates map[string]*gate
+	all  []*gate
+	none *gate // of events that need no vendor
 }
 
+func newGates(vendors []Vendor) gates {
+	if len(vendors) == 0 {
+		vendors = []Vendor{{}}
+	}
+	g := gates{none: newGate(Vendor{})}
+	for _, v := range vendors {
+		g.all = append(g.all, newGate(v))
+	}
+	return g
+}
+
+// of gives the gate of an event's type.
 func (g *gates) of(eventType string) *gate {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.gates == nil {
-		g.gates = map[string]*gate{}
-	}
-	if g.gates[eventType] == nil {
-		g.gates[eventType] = &gate{}
-	}
-	return g.gates[eventType]
-}
-
-// allOpen tells that no vendor is known to be out.
-func (g *gates) allOpen() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, one := range g.gates {
-		if !one.open() {
-			return false
+	for _, one := range g.all {
+		if len(one.vendor.Types) == 0 || slices.Contains(one.vendor.Types, eventType) {
+			return one
 		}
 	}
-	return true
+	return g.none
 }
+
+// closed tells that some vendor is out.
+func (g *gates) closed() bool {
+	return slices.ContainsFunc(g.all, func(one *gate) bool { return !one.isOpen() })
+}
+
+const (
+	// lostInARow is how many calls in a row may lose their answers before that is taken for the vendor being out. Single
+	// ones do get lost; each more would be one more that has to be looked up.
+	lostInARow = 5
+	// fullFlow is how many events at a time are no longer told apart from all.
+	fullFlow = 1000
+	// rise is how many more events may go for each that came through: with the one, ten times as many.
+	rise = 9
+)
 
 // gate keeps this replica's handlers away from a vendor that is out: messages that were delivered before the fleet
-// paused would otherwise still call it. When the pause ends one call goes first; the others follow when it came through.
+// paused would otherwise still call it. Once closed it stays so until [gate.open]. Then one event goes first, and for each that
+// came through more may go at a time, so that the backlog does not throw the vendor over again.
 type gate struct {
+	vendor Vendor
+
 	mu       sync.Mutex
-	until    time.Time // closed before this
-	told     time.Time // what the fleet was told last
-	failures int       // in a row
-	probing  bool      // one call is on its way after a pause
+	closed   bool
+	until    time.Time     // when to look whether the vendor is back
+	since    time.Time     // it is out, zero if it is not
+	told     time.Time     // what the fleet was told last
+	failures int           // in a row
+	lost     int           // answers in a row
+	limit    int           // events at a time, 0 for no limit
+	inFlight int           // events that have entered and not left
+	changed  chan struct{} // closed at each change that may let somebody in
 }
 
-// probeWait is how long others wait while one call finds out whether the vendor is back.
-const probeWait = 2 * time.Second
+func newGate(v Vendor) *gate { return &gate{vendor: v, changed: make(chan struct{})} }
 
-// enter gives 0 when the vendor may be called now, else how long to wait. probing tells the first call after a pause;
-// it must give that back with release, whatever comes of it.
-func (g *gate) enter(now time.Time) (wait time.Duration, probing bool) {
+// whole tells that all events of the service need the vendor, so that its consumers can pause.
+func (g *gate) whole() bool { return len(g.vendor.Types) == 0 }
+
+// turnWait is how long somebody waits in hand for the gate to change, where nobody knows when it will.
+const turnWait = 2 * time.Second
+
+// enter lets up to wanted events in and tells how many; each must [gate.leave]. If it lets none in, it tells how long to wait,
+// or until changed is closed.
+func (g *gate) enter(now time.Time, wanted int) (granted int, wait time.Duration, changed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch {
-	case now.Before(g.until):
-		return g.until.Sub(now), false
-	case g.failures == 0:
-		return 0, false
-	case g.probing:
-		return probeWait, false
+	if g.closed {
+		if wait = g.until.Sub(now); wait <= 0 {
+			wait = turnWait // somebody is looking whether it is back
+		}
+		return 0, wait, g.changed
 	}
-	g.probing = true
-	return 0, true
-}
-
-// reached notes that the vendor answered. It tells whether it had been out.
-func (g *gate) reached() (wasOut bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.failures > 0 && !g.probing {
-		return false // sent before the vendor was found to be out
+	granted = wanted
+	if g.limit > 0 {
+		granted = min(wanted, g.limit-g.inFlight)
 	}
-	wasOut = g.failures > 0
-	g.failures, g.probing, g.until = 0, false, time.Time{}
-	return wasOut
+	if granted <= 0 {
+		return 0, turnWait, g.changed
+	}
+	g.inFlight += granted
+	return granted, 0, nil
 }
 
-// out notes that the vendor is out and gives the time until which nobody should call. after is what the vendor asked
-// for. Calls that were under way together count as one failure.
-func (g *gate) out(now time.Time, after time.Duration) (until time.Time, first bool) {
+// leave makes room for another event.
+func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	first = g.failures == 0
-	if first || g.probing {
+	g.inFlight--
+	g.change()
+}
+
+func (g *gate) change() {
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// reached notes that the vendor answered. back is since when it had been out, if this is the first answer since.
+func (g *gate) reached() (back time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return time.Time{} // sent before the vendor was found to be out
+	}
+	back = g.since
+	g.failures, g.lost, g.since = 0, 0, time.Time{}
+	if g.limit > 0 {
+		if g.limit += rise; g.limit >= fullFlow {
+			g.limit = 0
+		}
+		g.change()
+	}
+	return back
+}
+
+// lostAnswer notes a call whose answer was lost, and tells whether the vendor must be taken to be out.
+func (g *gate) lostAnswer() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lost++
+	return g.closed || g.lost >= lostInARow
+}
+
+// shut notes that the vendor is out and gives the time until which nobody should call. after is what the vendor asked
+// for. Calls that were under way together count as one failure. closes tells that the gate was open: somebody must see to
+// it that it is opened again.
+func (g *gate) shut(now time.Time, class fault.Class, after time.Duration) (until time.Time, closes bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	closes = !g.closed
+	if g.since.IsZero() {
+		g.since = now
+	}
+	g.closed, g.limit, g.lost = true, 1, 0
+	if closes {
 		g.failures++
 	}
-	g.probing = false
-	pause := max(after, pauseDelay(g.failures))
-	if proposed := now.Add(pause); proposed.After(g.until) {
+	g.prolong(now, class, after)
+	return g.until, closes
+}
+
+// stillOut notes that a look found the vendor out.
+func (g *gate) stillOut(now time.Time, class fault.Class, after time.Duration) (until time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failures++
+	g.prolong(now, class, after)
+	return g.until
+}
+
+func (g *gate) prolong(now time.Time, class fault.Class, after time.Duration) {
+	if proposed := now.Add(max(after, pauseDelay(class, g.failures))); proposed.After(g.until) {
 		g.until = proposed
 	}
-	return g.until, first
+}
+
+// open lets events in again, one at first.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = false
+	g.change()
+}
+
+// due is when to look whether the vendor is back.
+func (g *gate) due() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.until
+}
+
+// outSince is since when the vendor is out, zero if it is not.
+func (g *gate) outSince() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.since
 }
 
 // tellFleet tells whether the fleet must hear of a new end of the pause: all events of a wave that meets a vendor that is
@@ -107,15 +204,15 @@ func (g *gate) tellFleet(until time.Time) bool {
 	return true
 }
 
-func (g *gate) open() bool {
+func (g *gate) isOpen() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.failures == 0
+	return !g.closed
 }
 
-// release gives back the right to be the first call.
-func (g *gate) release() {
+// rising tells that events may go only a few at a time.
+func (g *gate) rising() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.probing = false
+	return g.limit > 0
 }

@@ -4,61 +4,103 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/closeloop/closeloop/pkg/fault"
 )
 
-func TestGateLetsOneCallFindOutWhetherTheVendorIsBack(t *testing.T) {
+func TestGateLetsOneFindOutWhetherTheVendorIsBackThenMore(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	g := &gate{}
-	enter := func() (bool, bool) {
-		wait, probing := g.enter(now)
-		return wait == 0, probing
+	g := newGate(Vendor{})
+	enter := func(wanted int) int {
+		granted, _, _ := g.enter(now, wanted)
+		return granted
 	}
-	if in, probing := enter(); !in || probing {
+	leave := func(n int) {
+		for range n {
+			g.reached()
+			g.leave()
+		}
+	}
+	if enter(8) != 8 {
 		t.Fatal("an open gate must let everybody in")
 	}
-	until, first := g.out(now, time.Minute)
-	if !first || !until.Equal(now.Add(time.Minute)) {
-		t.Fatalf("until %s, first %v", until, first)
+	until, closes := g.shut(now, fault.Down, time.Minute)
+	if !closes || !until.Equal(now.Add(time.Minute)) {
+		t.Fatalf("until %s, closes %v", until, closes)
 	}
-	if shorter, _ := g.out(now, time.Second); !shorter.Equal(until) {
+	if shorter, closes := g.shut(now, fault.Down, time.Second); closes || !shorter.Equal(until) {
 		t.Error("a shorter wait must not replace a longer one")
 	}
-	if in, _ := enter(); in {
-		t.Error("in while the vendor is out")
+	leave(8)
+	if !g.outSince().Equal(now) {
+		t.Error("calls that were sent before say nothing about now")
 	}
 	now = until
-	if in, probing := enter(); !in || !probing {
-		t.Fatal("after the pause one must go first")
+	if enter(1) != 0 {
+		t.Error("in before anybody looked whether the vendor is back")
 	}
-	if in, _ := enter(); in {
-		t.Error("a second went along with the first")
+	g.open()
+	for _, want := range []int{1, 10, 100, 5000} {
+		granted := enter(5000)
+		if granted != want {
+			t.Fatalf("%d at a time, want %d", granted, want)
+		}
+		if more := enter(1); want < 5000 && more != 0 {
+			t.Errorf("more than %d at a time", want)
+		}
+		leave(granted)
 	}
-	g.release() // what became of the first said nothing
-	if in, probing := enter(); !in || !probing {
-		t.Error("the next must become the first")
-	}
-	if !g.reached() {
-		t.Error("the vendor was out and is back")
-	}
-	if in, probing := enter(); !in || probing {
-		t.Error("the gate must be open again")
+	if !g.outSince().IsZero() {
+		t.Error("the vendor is back")
 	}
 }
 
 func TestGateLeavesAVendorAloneLongerEachTime(t *testing.T) {
-	now, g := time.Unix(1e9, 0), &gate{}
-	var last time.Duration
-	for range 12 {
-		until, _ := g.out(now, 0)
-		pause := until.Sub(now)
-		if pause < last || pause > 5*time.Minute {
-			t.Fatalf("pause %s after %s", pause, last)
+	for class, longest := range map[fault.Class]time.Duration{fault.Down: time.Minute, fault.Unauthorized: 5 * time.Minute} {
+		now, g := time.Unix(1e9, 0), newGate(Vendor{})
+		until, _ := g.shut(now, class, 0)
+		last := until.Sub(now)
+		for range 12 {
+			now = until
+			until = g.stillOut(now, class, 0)
+			if pause := until.Sub(now); pause < last || pause > longest {
+				t.Fatalf("%s: pause %s after %s", class, pause, last)
+			}
+			last = until.Sub(now)
 		}
-		last, now = pause, until
-		g.enter(now)
+		if last != longest {
+			t.Errorf("%s: ends at %s, want %s", class, last, longest)
+		}
 	}
-	if last != 5*time.Minute {
-		t.Errorf("ends at %s, want 5 minutes", last)
+}
+
+func TestOnlyAnswersLostInARowAreAVendorThatIsOut(t *testing.T) {
+	g := newGate(Vendor{})
+	for range 3 {
+		for range lostInARow - 1 {
+			if g.lostAnswer() {
+				t.Fatal("out too soon")
+			}
+		}
+		g.reached()
+	}
+	for range lostInARow - 1 {
+		g.lostAnswer()
+	}
+	if !g.lostAnswer() {
+		t.Error("not out")
+	}
+}
+
+func TestConsumerIsStuckWhenNothingIsSettledForLong(t *testing.T) {
+	var p progress
+	now := time.Unix(1e9, 0)
+	if p.stuck(now) != nil {
+		t.Error("stuck before anybody looked")
+	}
+	p.note(now)
+	if p.stuck(now.Add(stuckAfter-time.Second)) != nil || p.stuck(now.Add(stuckAfter)) == nil {
+		t.Error("want stuck after five minutes, not before")
 	}
 }
 

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -11,7 +12,9 @@ type metrics struct {
 	handled     *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
 	deadLetters *prometheus.CounterVec
-	paused      prometheus.Gauge
+	paused      *prometheus.GaugeVec
+	pausedSince *prometheus.GaugeVec
+	waiting     prometheus.Gauge
 	inHand      prometheus.Gauge
 	wave        prometheus.Histogram
 }
@@ -32,8 +35,14 @@ func newMetrics(r prometheus.Registerer, service string) *metrics {
 		deadLetters: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "closeloop_dead_letters_total", Help: "Events put into the dead letters, by error class.", ConstLabels: labels,
 		}, []string{"class"})),
-		paused: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "closeloop_paused", Help: "1 while the vendor is out and the consumer pauses.", ConstLabels: labels,
+		paused: register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "closeloop_paused", Help: "1 while the vendor is out and work for it waits.", ConstLabels: labels,
+		}, []string{"vendor"})),
+		pausedSince: register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "closeloop_paused_since_timestamp_seconds", Help: "Since when the vendor is out, 0 while it is not.", ConstLabels: labels,
+		}, []string{"vendor"})),
+		waiting: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "closeloop_events_waiting", Help: "Events before the service: not delivered yet, or in hand of any replica. Held ones are not in it.", ConstLabels: labels,
 		})),
 		inHand: register(r, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "closeloop_events_in_hand", Help: "Events delivered and not yet settled.", ConstLabels: labels,
@@ -43,6 +52,17 @@ func newMetrics(r prometheus.Registerer, service string) *metrics {
 			Buckets: prometheus.ExponentialBuckets(1, 4, 8),
 		})),
 	}
+}
+
+// out and back say whether work for a vendor waits.
+func (m *metrics) out(vendor string, since time.Time) {
+	m.paused.WithLabelValues(vendor).Set(1)
+	m.pausedSince.WithLabelValues(vendor).Set(float64(since.Unix()))
+}
+
+func (m *metrics) back(vendor string) {
+	m.paused.WithLabelValues(vendor).Set(0)
+	m.pausedSince.WithLabelValues(vendor).Set(0)
 }
 
 // register gives the collector that is already there when the same one is registered again.

@@ -1,6 +1,10 @@
 package bus
 
-import "time"
+import (
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/fault"
+)
 
 // delays is how long an event waits before its next attempt, by attempts made: close together at first, since most
 // faults pass in seconds, then over a day, since a person must find out and mend the rest.
@@ -29,12 +33,12 @@ func retryDelay(attempts int, fraction float64) (time.Duration, bool) {
 	return half + time.Duration(fraction*float64(half)), true
 }
 
-// pauseDelay is how long a vendor is left alone after that many failures in a row, when it named no time itself:
-// 2, 4, 8 … 300 seconds.
-func pauseDelay(failures int) time.Duration {
-	const longest = 5 * time.Minute
-	if failures > 8 {
-		return longest
+// pauseDelay is how long a vendor is left alone after that many failures in a row, when it named no time itself: 2, 4, 8 … 60
+// seconds. One that refuses our credentials is left alone for 10, 20, 40 … 300: some lock a user who knocks too often.
+func pauseDelay(class fault.Class, failures int) time.Duration {
+	first, longest := 2*time.Second, time.Minute
+	if class == fault.Unauthorized || class == fault.Forbidden {
+		first, longest = 10*time.Second, 5*time.Minute
 	}
-	return min(longest, time.Second<<max(failures, 1))
+	return min(longest, first<<min(max(failures, 1)-1, 10))
 }

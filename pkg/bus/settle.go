@@ -23,8 +23,9 @@ import (
 var errSuspect = fault.New(fault.Busy, "delivered repeatedly without an outcome")
 
 const (
-	// suspectLimit runs in a row that ended without an outcome, and the event is taken for what ends the process.
-	suspectLimit = 3
+	// suspectLimit rounds in a row that ended without an outcome, and the event is taken for what ends the process. So many,
+	// since a process may also be killed every few seconds for reasons of its own.
+	suspectLimit = 6
 	// shortestHold is what a schedule can do: anything sooner fires then.
 	shortestHold = 250 * time.Millisecond
 	// nakDelay is the fallback while not even a retry can be stored: it keeps its slot, so it must be short.
@@ -61,7 +62,7 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		outcome = "dead letter"
 		d.attempts++
 		err = c.deadLetter(ctx, d, f.Class, f)
-	case f.Class.VendorOut():
+	case f.Class.VendorOut(), f.Class == fault.Unknown && c.vendorLost(d):
 		outcome = "paused"
 		delay, err = c.pause(ctx, d, f)
 	case f.Class == fault.Busy:
@@ -77,6 +78,8 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		outcome, delay = "not settled", nakDelay
 		c.bus.log.Error("settling failed, the broker will deliver again", "type", d.event.Type, "loopId", d.event.LoopID, "error", err)
 		_ = d.msg.NakWithDelay(nakDelay) // lost with the connection: then the broker delivers again after AckWait
+	} else {
+		c.progress.note(time.Now())
 	}
 	c.report(d, f, outcome, took, delay)
 }
@@ -134,21 +137,17 @@ func (c *Consuming) retry(ctx context.Context, d *delivery, f *fault.Fault) (str
 func (c *Consuming) settleSuspect(ctx context.Context, d *delivery) (string, time.Duration, error) {
 	d.suspect++
 	if d.suspect >= suspectLimit {
-		f := fault.New(fault.Person, "was in hand %d times when the service ended; look at the service's log before replaying it", d.suspect*suspectAfter)
+		f := fault.New(fault.Person, "was in hand %d times or more when the service ended; look at the service's log before replaying it", suspectAfter+(suspectLimit-1)*suspectAgain)
 		return "dead letter", 0, c.deadLetter(ctx, d, f.Class, f)
 	}
-	delay := time.Second + rand.N(10*time.Second)
+	delay := time.Second + rand.N(10*time.Second) // apart from those that were in hand with it
 	return "suspect", delay, c.hold(ctx, d, delay, fault.Busy)
 }
 
-// pause stops the whole fleet of this service until the vendor may be asked again, and holds the event until then.
+// pause keeps the fleet from the vendor until it may be asked again, and holds the event until then.
 func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (time.Duration, error) {
-	until, first := c.gates.of(d.subject).out(time.Now(), f.After)
-	if first {
-		c.bus.log.Error("the vendor is out: work waits, nothing is lost", "vendor", f.Vendor, "class", f.Class, "reason", f.Reason, "until", until.UTC().Format(time.RFC3339))
-	}
-	c.bus.metrics.paused.Set(1)
-	// A little after the pause's end, spread out: the first one to come finds out whether the vendor is back.
+	until := c.shut(ctx, c.gates.of(d.subject), f)
+	// A little after the pause's end, spread out.
 	delay := time.Until(until) + time.Duration(d.fraction*float64(time.Second))
 	if f.Class == fault.Forbidden { // perhaps only this one is: it must not come back for ever
 		d.attempts++
@@ -158,41 +157,16 @@ func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (tim
 		}
 		delay = max(delay, own)
 	}
-	if c.gates.of(d.subject).tellFleet(until) {
-		c.pauseFleet(ctx, until)
-	}
 	return delay, c.hold(ctx, d, delay, f.Class)
 }
 
-func (c *Consuming) pauseFleet(ctx context.Context, until time.Time) {
-	for _, stream := range []string{topology.Events, topology.Retries} {
-		if err := c.extendPause(ctx, stream, until); err != nil {
-			// Not fatal: this replica's gate is shut, the others will find out by themselves.
-			c.bus.log.Warn("pausing the consumer", "stream", stream, "error", err)
-		}
+// vendorLost tells that so many answers were lost in a row that the vendor is taken to be out.
+func (c *Consuming) vendorLost(d *delivery) bool {
+	g := c.gates.of(d.subject)
+	if d.follows { // a lost answer of a whole wave is one
+		return !g.isOpen()
 	}
-}
-
-// extendPause never shortens a pause that another replica, or a person, has set.
-func (c *Consuming) extendPause(ctx context.Context, stream string, until time.Time) error {
-	consumer, err := c.bus.js.Consumer(ctx, stream, c.bus.service)
-	if err != nil {
-		return err
-	}
-	if info := consumer.CachedInfo(); info.Paused && time.Now().Add(info.PauseRemaining).After(until) {
-		return nil
-	}
-	_, err = c.bus.js.PauseConsumer(ctx, stream, c.bus.service, until)
-	return err
-}
-
-func (c *Consuming) vendorReached(d *delivery) {
-	if c.gates.of(d.subject).reached() {
-		if c.gates.allOpen() {
-			c.bus.metrics.paused.Set(0)
-		}
-		c.bus.log.Info("the vendor is back")
-	}
+	return g.lostAnswer()
 }
 
 // hold stores a copy that comes back to this service after delay, then acknowledges the message in hand: never the
@@ -243,6 +217,9 @@ func (c *Consuming) deadLetter(ctx context.Context, d *delivery, class fault.Cla
 	m.Header.Set(HeaderClass, string(class))
 	if f.Field != "" {
 		m.Header.Set(HeaderField, headerSafe(f.Field))
+	}
+	if f.Rule != "" {
+		m.Header.Set(HeaderRule, headerSafe(f.Rule))
 	}
 	m.Header.Set(nats.MsgIdHdr, "dead:"+c.inHand(d))
 	_, err := c.bus.store(ctx, m)

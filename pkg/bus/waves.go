@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ type Waves struct {
 	Few int
 	// Timeout of the handling of one wave, default 60 s.
 	Timeout time.Duration
+	// Before tells which of two goes first while a vendor that was out takes only some of a wave at a time. Nil keeps the
+	// order in which they came.
+	Before func(a, b event.Event) bool
 }
 
 // pendingPatience is how many times Quiet a wave waits for what the broker said is still to come: another replica may
@@ -177,22 +181,37 @@ func (w *waves) seal(key string, one *wave) []*delivery {
 	return one.deliveries
 }
 
-// handleWave handles deliveries together and settles each by its own outcome. When the vendor was out, the first goes
-// alone: it is quick to find out whether the vendor is back, and the others need not wait for a whole wave.
+// handleWave handles deliveries together and settles each by its own outcome. When the vendor was out, one goes first,
+// then more at a time, in the order of [Waves].Before: what goes alone is quick to find out whether the vendor is back.
 func (c *Consuming) handleWave(deliveries []*delivery) {
-	for _, d := range deliveries {
-		d.fraction = deliveries[0].fraction
+	for i, d := range deliveries {
+		d.fraction, d.follows = deliveries[0].fraction, i > 0
 	}
-	err := c.admit(deliveries[0]) // all are of one type
-	for err == nil && deliveries[0].probing && len(deliveries) > 1 {
-		c.finish(deliveries[0], c.run(deliveries[0]), time.Now())
-		deliveries = deliveries[1:]
-		err = c.admit(deliveries[0])
+	if c.waves.Before != nil && c.gates.of(deliveries[0].subject).rising() {
+		slices.SortStableFunc(deliveries, c.order)
 	}
-	started := time.Now()
-	errs := c.runWave(deliveries, err)
-	parallel.Times(len(deliveries), settlers, func(i int) { c.finish(deliveries[i], errs[i], started) })
-	c.bus.metrics.wave.Observe(float64(len(deliveries)))
+	for len(deliveries) > 0 {
+		part := deliveries
+		granted, err := c.admit(deliveries)
+		if err == nil {
+			part = deliveries[:granted]
+		}
+		started := time.Now()
+		errs := c.runWave(part, err)
+		parallel.Times(len(part), settlers, func(i int) { c.finish(part[i], errs[i], started) })
+		c.bus.metrics.wave.Observe(float64(len(part)))
+		deliveries = deliveries[len(part):]
+	}
+}
+
+func (c *Consuming) order(a, b *delivery) int {
+	switch {
+	case c.waves.Before(a.event, b.event):
+		return -1
+	case c.waves.Before(b.event, a.event):
+		return 1
+	}
+	return 0
 }
 
 // runWave runs the handler, unless it must not be run now. It gives one error, or nil, for each delivery.

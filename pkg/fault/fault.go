@@ -64,6 +64,8 @@ type Fault struct {
 	Reason string
 	// Field is the path of the field that is wrong: contact.email.
 	Field string
+	// Rule is the name of the rule that failed, where one did (docs/rules.md).
+	Rule string
 	// After is how long to wait at least, where the vendor or the handler knows.
 	After time.Duration
 	// Err is the cause, for errors.Is and errors.As.

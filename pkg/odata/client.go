@@ -167,6 +167,13 @@ func locked(a *outbound.Answer) bool {
 	return outbound.Classify(a.Status, true) == fault.Refused && bytes.Contains(bytes.ToLower(a.Body), []byte("locked by"))
 }
 
+// Reach reads the service root, outside of the session: a cheap call that changes nothing and finds out whether the
+// service is there and takes our credentials.
+func (c *Client) Reach(ctx context.Context) error {
+	_, err := c.out.Do(ctx, outbound.Call{Operation: "reach", Path: c.root + "/", Header: c.header.Clone(), JSON: true, Words: ErrorWords})
+	return err
+}
+
 // fetchToken begins a session: no cookies, GET and not HEAD, and a slash at the end, without which SAP redirects and
 // the token is lost (odata-v2.md §2). It is no fault if the answer has no token.
 func (c *Client) fetchToken(ctx context.Context) (http.Header, error) {

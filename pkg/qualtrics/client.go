@@ -74,6 +74,12 @@ type Account struct {
 	Notice string `json:"-"`
 }
 
+// Reach makes a cheap call that changes nothing, to find out whether Qualtrics is there and takes our credentials.
+func (c *Client) Reach(ctx context.Context) error {
+	_, err := c.WhoAmI(ctx)
+	return err
+}
+
 // WhoAmI tells whose credentials these are (qualtrics.md §3.1). It is a read.
 func (c *Client) WhoAmI(ctx context.Context) (Account, error) {
 	r, err := send[Account](ctx, c, outbound.Call{Operation: "who am i", Path: "/whoami"})

@@ -124,6 +124,8 @@ type places struct {
 	Since time.Time `json:"since,omitzero"`
 	// Until is when the fleet takes them back from a limiter that does not show itself.
 	Until time.Time `json:"until"`
+	// Of is the process that has them.
+	Of process `json:"of,omitzero"`
 }
 
 const (
@@ -140,10 +142,10 @@ func (r *record) put(owner string, p *places) {
 	r.Places[owner] = p
 }
 
-// sweep forgets limiters that do not show themselves.
+// sweep forgets limiters that do not show themselves, and those of processes that ended beside us.
 func (r *record) sweep(now time.Time) (changed bool) {
 	before := len(r.Places)
-	maps.DeleteFunc(r.Places, func(_ string, p *places) bool { return now.After(p.Until) })
+	maps.DeleteFunc(r.Places, func(_ string, p *places) bool { return now.After(p.Until) || p.Of.endedBeside(self()) })
 	return len(r.Places) != before
 }
 

@@ -283,7 +283,7 @@ func (l *Limiter) keepPlaces(r *record, waiting int, now time.Time) (changed boo
 		if need == 0 {
 			return changed
 		}
-		mine = &places{Held: inUse, Since: now} // in use and not ours: the lease was lost meanwhile
+		mine = &places{Held: inUse, Since: now, Of: self()} // in use and not ours: the lease was lost meanwhile
 		r.put(l.owner, mine)
 	}
 	if need > 0 && mine.Until.Sub(now) < renewBelow {

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -289,12 +291,36 @@ func (s *Service) Settled() {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if info := consumer.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
+			info := consumer.CachedInfo()
+			// The count of what is pending lags behind what was published a moment ago; sequences do not.
+			if info.NumPending > 0 || info.NumAckPending > 0 || info.Delivered.Stream < s.last(stream, info.Config) {
 				return false
 			}
 		}
 		return len(s.broker.Messages(topology.Retries, topology.HoldSubject(s.name, "*"))) == 0
 	})
+}
+
+// last is the sequence of the newest message that a consumer is for, 0 if there is none.
+func (s *Service) last(stream string, config jetstream.ConsumerConfig) (sequence uint64) {
+	from, err := s.broker.JS.Stream(s.t.Context(), stream)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, filter := range append(config.FilterSubjects, config.FilterSubject) {
+		if filter == "" {
+			continue
+		}
+		newest, err := from.GetLastMsgForSubject(s.t.Context(), filter)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		sequence = max(sequence, newest.Sequence)
+	}
+	return sequence
 }
 
 // buffer is a log that may be read while it is written.

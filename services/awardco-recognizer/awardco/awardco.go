@@ -149,10 +149,7 @@ const (
 // certain; not finding it is not, since the feed's completeness is not documented (§10).
 func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, error) {
 	for page := 1; page <= feedPages; page++ {
-		answer, err := c.call(ctx, outbound.Call{
-			Operation: "read feed", Method: http.MethodGet, Path: "/v1/custom-feed",
-			Query: url.Values{"page": {strconv.Itoa(page)}, "limit": {strconv.Itoa(feedPage)}},
-		})
+		answer, err := c.feed(ctx, "read feed", page, feedPage)
 		if err != nil {
 			return Submitted{}, false, err
 		}
@@ -174,6 +171,20 @@ func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, e
 		}
 	}
 	return Submitted{}, false, nil
+}
+
+func (c *Client) feed(ctx context.Context, operation string, page, limit int) (*outbound.Answer, error) {
+	return c.call(ctx, outbound.Call{
+		Operation: operation, Method: http.MethodGet, Path: "/v1/custom-feed",
+		Query: url.Values{"page": {strconv.Itoa(page)}, "limit": {strconv.Itoa(limit)}},
+	})
+}
+
+// Reach reads the newest entry of the feed: a cheap call that changes nothing, to find out whether Awardco is there and takes
+// our key.
+func (c *Client) Reach(ctx context.Context) error {
+	_, err := c.feed(ctx, "reach", 1, 1)
+	return err
 }
 
 func (c *Client) call(ctx context.Context, call outbound.Call) (*outbound.Answer, error) {

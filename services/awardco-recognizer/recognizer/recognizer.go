@@ -27,6 +27,8 @@ import (
 	"github.com/closeloop/closeloop/services/awardco-recognizer/recipients"
 )
 
+const vendor = "awardco"
+
 // States of a submitted recognition.
 const (
 	submitted       = "SUBMITTED"
@@ -63,8 +65,16 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	if err := webhookDoor(h, s, rec.decisions); err != nil {
 		return err
 	}
-	h.Handle(bus.Consumer{Handle: rec.handle, Parallel: 4})
+	h.Handle(bus.Consumer{Handle: rec.handle, Parallel: 4, Vendors: []bus.Vendor{{Name: vendor, Reach: rec.reach()}}})
 	return nil
+}
+
+// reach is how to find out whether Awardco is back; its intake has nothing that could be asked.
+func (r *recognizer) reach() func(context.Context) error {
+	if r.settings.Mode == modeExternal {
+		return nil
+	}
+	return r.awardco.Reach
 }
 
 type recognizer struct {
@@ -83,8 +93,8 @@ type recognizer struct {
 func (r *recognizer) connect(h *service.Host) error {
 	s := r.settings
 	options := outbound.Options{
-		Vendor: "awardco", BaseURL: s.BaseURL, Parallel: s.Parallel, Registerer: h.Metrics, Log: h.Log,
-		Limiter: h.Limiter("awardco", quota.Limits{PerMinute: s.PerMinute, Parallel: s.Parallel}),
+		Vendor: vendor, BaseURL: s.BaseURL, Parallel: s.Parallel, Registerer: h.Metrics, Log: h.Log,
+		Limiter: h.Limiter(vendor, quota.Limits{PerMinute: s.PerMinute, Parallel: s.Parallel}),
 	}
 	if s.needsAPI() {
 		calls, err := outbound.New(options)

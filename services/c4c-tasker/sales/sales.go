@@ -42,6 +42,8 @@ type Text struct {
 // Cloud is SAP Sales Cloud. Faults are those of pkg/outbound. A party that it does not know is [fault.Refused] with a
 // [PartyError] as the cause, and nothing was done.
 type Cloud interface {
+	// Reach makes a cheap call that changes nothing, to find out whether the vendor is there and takes our credentials.
+	Reach(ctx context.Context) error
 	// Settings holds the settings against the tenant's code lists, which it reads. wrong tells of each setting that the
 	// tenant does not have; err is why a list could not be read, so that nothing is known of its setting.
 	Settings(ctx context.Context) (wrong []string, err error)

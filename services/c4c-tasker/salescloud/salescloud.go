@@ -92,6 +92,9 @@ func New(session *odata.Client, o Options) *Client {
 	return &Client{odata: session, options: o, codes: newCodes(session, o.Lists)}
 }
 
+// Reach reads the service root.
+func (c *Client) Reach(ctx context.Context) error { return c.odata.Reach(ctx) }
+
 // Vet refuses what is too long, and an asterisk in what we filter by: it is a wildcard and cannot be escaped
 // (odata-v2.md §7).
 func (c *Client) Vet(t sales.Task) error {

@@ -65,6 +65,12 @@ func New(out *outbound.Client, o Options) *Client {
 	return &Client{out: out, options: o, login: &login{out: out, username: o.Username, password: o.Password, token: o.Token}}
 }
 
+// Reach reads one task.
+func (c *Client) Reach(ctx context.Context) error {
+	_, err := c.read(ctx, "reach", tasks, url.Values{"$top": {"1"}})
+	return err
+}
+
 // Settings has nothing to read: code lists of Version 2 are not documented.
 func (c *Client) Settings(context.Context) ([]string, error) { return nil, nil }
 

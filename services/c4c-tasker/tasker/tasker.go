@@ -68,7 +68,7 @@ func start(h *service.Host, s *Settings) error {
 		return accepting.One(ctx, r, subjects.FeedbackDeliveryLate, m)
 	})
 	h.Go("settings", t.checkSettings)
-	h.Handle(bus.Consumer{Handle: t.handle, Parallel: s.Parallel})
+	h.Handle(bus.Consumer{Handle: t.handle, Parallel: s.Parallel, Vendors: []bus.Vendor{{Name: salescloud.Vendor, Reach: cloud.Reach}}})
 	return nil
 }
 

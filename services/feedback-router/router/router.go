@@ -16,6 +16,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/qualtrics"
 	"github.com/closeloop/closeloop/pkg/service"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
+	"github.com/closeloop/closeloop/proto-events/subjects"
 	"github.com/closeloop/closeloop/services/feedback-router/rules"
 )
 
@@ -86,7 +87,10 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 			return r.sweep.run(ctx)
 		})
 	}
-	h.Handle(bus.Consumer{Handle: r.handle})
+	// Answers that came whole need no vendor: they go on while Qualtrics is out.
+	h.Handle(bus.Consumer{Handle: r.handle, Vendors: []bus.Vendor{
+		{Name: qualtrics.Vendor, Types: []string{subjects.SurveyResponseNotified}, Reach: client.Reach},
+	}})
 	return nil
 }
 

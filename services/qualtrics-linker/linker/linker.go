@@ -127,7 +127,10 @@ func start(h *service.Host, s *Settings) error {
 	h.Door.Handle(http.MethodGet, route+"/{requestId}", httpdoor.Guarded, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		return l.look(ctx, r.Param("requestId"))
 	})
-	h.Handle(bus.Consumer{Handle: l.handle, Parallel: s.Parallel, Waves: l.waves()})
+	h.Handle(bus.Consumer{
+		Handle: l.handle, Parallel: s.Parallel, Waves: l.waves(),
+		Vendors: []bus.Vendor{{Name: qualtrics.Vendor, Reach: client.Reach}},
+	})
 	return nil
 }
 
@@ -139,6 +142,7 @@ func (l *linker) waves() *bus.Waves {
 	}
 	return &bus.Waves{
 		Key: l.waveKey, Handle: l.handleMany, Max: s.BulkMax, Few: s.BulkFrom, Quiet: s.GatherQuiet, Wait: s.GatherWait, Timeout: waveTimeout,
+		Before: moreUrgent,
 	}
 }
 

@@ -110,6 +110,9 @@ func New(o Options) *Client {
 	return c
 }
 
+// Reach makes a cheap call that changes nothing, to find out whether the tenant is there and takes our credentials.
+func (c *Client) Reach(ctx context.Context) error { return c.Interactions.Reach(ctx) }
+
 // Outcome of one record of many.
 type Outcome struct {
 	Written Written

@@ -73,7 +73,7 @@ func start(h *service.Host, s *Settings) error {
 	})
 	h.Handle(bus.Consumer{Handle: w.handle, Parallel: s.Parallel, Waves: &bus.Waves{
 		Key: w.wave, Handle: w.handleWave, Max: s.Wave, Few: 2, Quiet: s.WaveQuiet, Wait: s.WaveWait,
-	}})
+	}, Vendors: []bus.Vendor{{Name: vendor, Reach: client.Reach}}})
 	return nil
 }
 
