@@ -256,8 +256,8 @@ func Events(t testing.TB, broker *bustest.Broker, subject string) []event.Event 
 
 // DeadLetter is what waits for a person.
 type DeadLetter struct {
-	Reason, Class, Field, Subject, LoopID string
-	Body                                  string
+	Reason, Class, Field, Rule, Subject, LoopID string
+	Body                                        string
 }
 
 // Dead gives its dead letters, once there are at least as many as wanted.
@@ -276,7 +276,7 @@ func (s *Service) deadLetters() []DeadLetter {
 	for _, m := range s.broker.Messages(topology.DeadLetters, topology.DeadLetterSubject(s.name)) {
 		letters = append(letters, DeadLetter{
 			Reason: m.Header.Get(bus.HeaderReason), Class: m.Header.Get(bus.HeaderClass), Field: m.Header.Get(bus.HeaderField),
-			Subject: m.Header.Get(bus.HeaderSubject), LoopID: m.Header.Get(bus.HeaderLoopID), Body: string(m.Data),
+			Rule: m.Header.Get(bus.HeaderRule), Subject: m.Header.Get(bus.HeaderSubject), LoopID: m.Header.Get(bus.HeaderLoopID), Body: string(m.Data),
 		})
 	}
 	return letters

@@ -308,7 +308,7 @@ rules:
 `)})
 	f.broker.Publish(subjects.SurveyResponseReceived, received)
 	letter := f.Dead(1)[0]
-	if letter.Class != "invalid" || !strings.Contains(letter.Reason, "broken") || !strings.Contains(letter.Reason+letter.Field, "email") || strings.Contains(letter.Reason, "called me") {
+	if letter.Class != "invalid" || letter.Rule != "broken" || !strings.Contains(letter.Reason, "broken") || !strings.Contains(letter.Reason+letter.Field, "email") || strings.Contains(letter.Reason, "called me") {
 		t.Errorf("dead letter %+v", letter)
 	}
 	if got := f.counts(t); got["feedback.wrong_price"] != 1 || got[subjects.RecognitionRequested] != 0 {

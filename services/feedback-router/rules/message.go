@@ -136,12 +136,14 @@ func complain(rule string, complaints []complaint) *fault.Fault {
 		reasons[i] = c.field + ": " + c.reason
 	}
 	reasons[0] = complaints[0].reason
-	return fault.At(complaints[0].field, "rule %q: %s", rule, strings.Join(reasons, "; "))
+	f := fault.At(complaints[0].field, "rule %q: %s", rule, strings.Join(reasons, "; "))
+	f.Rule = rule
+	return f
 }
 
 // explain puts rule and field to the fault of an evaluation that was stopped.
 func explain(rule, field string, f *fault.Fault) *fault.Fault {
-	return &fault.Fault{Class: f.Class, Field: field, Reason: fmt.Sprintf("rule %q: %s", rule, f.Reason), Err: f}
+	return &fault.Fault{Class: f.Class, Field: field, Rule: rule, Reason: fmt.Sprintf("rule %q: %s", rule, f.Reason), Err: f}
 }
 
 // stopped finds the fault of an evaluation that was stopped; nil for a missing or misfitting value.
