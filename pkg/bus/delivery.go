@@ -100,7 +100,7 @@ func number(s string) int {
 const (
 	// suspectAfter deliveries of one message, its handler may be killing the process.
 	suspectAfter = 3
-	// suspectAgain deliveries are enough of one that came back as a suspect, and so was handled by itself.
+	// suspectAgain deliveries are enough of one that came back as a suspect, and was handled apart from others.
 	suspectAgain = 1
 )
 

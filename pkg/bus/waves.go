@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -81,10 +82,9 @@ func orDefault[T int | time.Duration](v *T, fallback T) {
 // room is how many messages waves may hold: those being handled, and one that is gathered meanwhile.
 func (w *waves) room() int { return w.Max * (w.Parallel + 1) }
 
-// waveOf gives the key under which a delivery is gathered, or nothing if it is handled by itself: so is whatever may
-// have ended a process before, lest it takes others along.
+// waveOf gives the key under which a delivery is gathered, or nothing if it is handled by itself.
 func (c *Consuming) waveOf(d *delivery) string {
-	if c.consumer.Waves == nil || d.decodeErr != nil || d.suspicious() || d.suspect > 0 {
+	if c.consumer.Waves == nil || d.decodeErr != nil || d.suspicious() || c.waves.max(d) <= 1 {
 		return ""
 	}
 	var key string
@@ -92,8 +92,21 @@ func (c *Consuming) waveOf(d *delivery) string {
 	if err != nil || key == "" {
 		return ""
 	}
-	return d.subject + " " + key
+	return fmt.Sprint(d.subject, " ", d.suspect, " ", key)
 }
+
+// max is the most events that go with this one. Those that were in hand when the process ended are apart from the others,
+// and fewer each time: one of them may be what ends it, and must not take the others along; but a thousand innocents must not
+// go one by one for that.
+func (w *waves) max(d *delivery) int {
+	most := w.Max
+	for range d.suspect {
+		most /= suspectShare
+	}
+	return most
+}
+
+const suspectShare = 10
 
 // gather adds a delivery to the wave of its key, or begins one.
 func (c *Consuming) gather(key string, d *delivery) {
@@ -105,7 +118,7 @@ func (c *Consuming) gather(key string, d *delivery) {
 		c.waves.gathering[key] = w
 	}
 	w.deliveries, w.pending = append(w.deliveries, d), d.meta.NumPending
-	if len(w.deliveries) == c.waves.Max {
+	if len(w.deliveries) >= c.waves.max(d) {
 		delete(c.waves.gathering, key) // the next one begins another
 		close(w.full)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -217,4 +219,42 @@ func TestFewEventsDoNotWaitForTheLargeWaves(t *testing.T) {
 	bustest.Eventually(t, "the large wave", func() bool { return large.Load() == 1 })
 	broker.Publish(subject, `{"responseId":"R_10","subject":"x","accountId":"1"}`)
 	bustest.Eventually(t, "the lone one beside it", func() bool { return few.Load() == 1 })
+}
+
+func TestSuspectsGoInSmallerWavesApartFromOthers(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	var got tide
+	c := gathering(func(_ context.Context, wave []event.Event) []error { return got.add(wave) })
+	var alone atomic.Int32
+	c.Handle = func(context.Context, event.Event) error { alone.Add(1); return nil }
+	c.Waves.Max = 100
+	const n = 40
+	for suspect := range 3 {
+		for i := range n {
+			m := nats.NewMsg(topology.DueSubject(service))
+			m.Data = fmt.Appendf(nil, `{"responseId":"%d-%d","subject":"x","accountId":"1"}`, suspect, i)
+			m.Header.Set(bus.HeaderSubject, subject)
+			m.Header.Set(bus.HeaderSuspect, strconv.Itoa(suspect))
+			if _, err := broker.JS.PublishMsg(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	consume(t, broker.Bus(service), c)
+	bustest.Eventually(t, "all handled", func() bool {
+		events, _ := got.sizes()
+		return events == 2*n && alone.Load() == n
+	})
+	for _, wave := range got.waves {
+		first := wave[0].Data.(*eventsv1.FeedbackRaised).GetResponseId()[:1]
+		if first == "1" && len(wave) > 10 {
+			t.Errorf("%d suspects together, want 10 at most", len(wave))
+		}
+		for _, e := range wave {
+			if got := e.Data.(*eventsv1.FeedbackRaised).GetResponseId()[:1]; got != first {
+				t.Errorf("one of round %s goes with one of round %s", got, first)
+			}
+		}
+	}
 }
