@@ -24,11 +24,25 @@ import (
 // The event may have been stored; publishing it again is harmless.
 var ErrUnavailable = errors.New("JetStream did not acknowledge the event")
 
+// refusal is the broker's word that it does not store a message.
+type refusal struct{ *jetstream.APIError }
+
+func (r *refusal) Error() string   { return ErrUnavailable.Error() + ": " + r.Description }
+func (r *refusal) Unwrap() []error { return []error{ErrUnavailable, r.APIError} }
+
 const (
 	// publishAttempt is one try; nats.go itself repeats only when nobody is there to answer.
 	publishAttempt = 2 * time.Second
 	// publishTotal is all of them: a door must answer within a few seconds.
 	publishTotal = 5 * time.Second
+	// workPatience is all of them in a handler, for whom nobody waits: three nodes elect a leader within nine seconds, and
+	// a dead connection is noticed after six.
+	workPatience = 20 * time.Second
+	// pingInterval is how often a connection is tried. One that leads nowhere, since its node was cut off the network, is
+	// given up when two pings have no answer, four to six seconds after the cut: in time for a sign of life for what is in
+	// hand, before the broker gives it to another (AckWait).
+	pingInterval = 2 * time.Second
+	pingsWithout = 2
 )
 
 // Options of [Connect].
@@ -73,7 +87,8 @@ func Connect(_ context.Context, o Options) (*Bus, error) {
 		nats.RetryOnFailedConnect(true),
 		nats.ReconnectWait(500 * time.Millisecond),
 		nats.ReconnectJitter(200*time.Millisecond, 500*time.Millisecond),
-		nats.PingInterval(20 * time.Second),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(pingsWithout),
 		nats.ReconnectBufSize(-1),
 		nats.ErrorHandler(b.onError),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -147,11 +162,15 @@ func (b *Bus) Close() {
 // Publish stores the event in EVENTS before it returns. duplicate tells that JetStream already had it, which is
 // success. It tries for 5 seconds at most; then the error is [ErrUnavailable].
 func (b *Bus) Publish(ctx context.Context, e event.Event) (duplicate bool, err error) {
+	return b.publish(ctx, e, publishTotal)
+}
+
+func (b *Bus) publish(ctx context.Context, e event.Event, patience time.Duration) (duplicate bool, err error) {
 	m, err := event.Encode(e)
 	if err != nil {
 		return false, err
 	}
-	ack, err := b.store(ctx, m)
+	ack, err := b.storeWithin(ctx, m, patience)
 	if err != nil {
 		b.metrics.published.WithLabelValues(e.Type, "failed").Inc()
 		return false, fmt.Errorf("publishing %s: %w", e.Type, err)
@@ -160,10 +179,31 @@ func (b *Bus) Publish(ctx context.Context, e event.Event) (duplicate bool, err e
 	return ack.Duplicate, nil
 }
 
-// store publishes until acknowledged. The message id stays the same, so that a try whose acknowledgement was lost is
-// not stored twice.
+// storeFailed is JetStream's code for a message that it could not store: the stream is full. It has the status of a cluster
+// without a leader, which passes by itself.
+const storeFailed jetstream.ErrorCode = 10077
+
+// inProcess is JetStream's code for a message whose earlier try is still on its way through the replicas.
+const inProcess jetstream.ErrorCode = 10158
+
+// refused gives the broker's word that it does not store a message, and would say again.
+func refused(err error) (*refusal, bool) {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok || api.ErrorCode == inProcess || api.Code == 503 && api.ErrorCode != storeFailed {
+		return nil, false
+	}
+	return &refusal{api}, true
+}
+
+// store is storeWithin for whoever cannot wait long.
 func (b *Bus) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTotal)
+	return b.storeWithin(ctx, m, publishTotal)
+}
+
+// storeWithin publishes until acknowledged. The message id stays the same, so that a try whose acknowledgement was lost
+// is not stored twice.
+func (b *Bus) storeWithin(ctx context.Context, m *nats.Msg, patience time.Duration) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		attempt, cancelAttempt := context.WithTimeout(ctx, publishAttempt)
@@ -175,8 +215,8 @@ func (b *Bus) store(ctx context.Context, m *nats.Msg) (*jetstream.PubAck, error)
 		if errors.Is(err, nats.ErrMaxPayload) {
 			return nil, err
 		}
-		if api := new(jetstream.APIError); errors.As(err, &api) && api.Code != 503 {
-			return nil, fmt.Errorf("%w: %s", ErrUnavailable, api.Description)
+		if no, ok := refused(err); ok {
+			return nil, no
 		}
 		select {
 		case <-ctx.Done():
@@ -191,8 +231,8 @@ func transient(err error) error {
 	return &fault.Fault{Class: fault.Transient, Reason: err.Error(), Err: err}
 }
 
-// Follow publishes what follows from an event that is being handled: same loop, same trace. A failure makes the handler
-// try again later; a repeat is stored once.
+// Follow publishes what follows from an event that is being handled: same loop, same trace. It tries for 20 seconds at
+// most. A failure makes the handler try again later; a repeat is stored once.
 func (b *Bus) Follow(ctx context.Context, cause event.Event, subject string, data proto.Message) error {
 	follows, err := event.After(cause, b.service, subject, data)
 	if err != nil {
@@ -203,7 +243,7 @@ func (b *Bus) Follow(ctx context.Context, cause event.Event, subject string, dat
 
 // Emit is [Bus.Follow] with an event that is made already.
 func (b *Bus) Emit(ctx context.Context, e event.Event) error {
-	if _, err := b.Publish(ctx, e); err != nil {
+	if _, err := b.publish(ctx, e, workPatience); err != nil {
 		if fault.Is(err, fault.Invalid) {
 			return err
 		}

@@ -52,6 +52,7 @@ type delivery struct {
 	attempts int          // made so far
 	suspect  int
 	replay   string // the operation that brought it back
+	outcome  string // what a person decided about a lost answer
 	entered  bool   // it has passed its vendor's gate
 	follows  bool   // it is not the first of its wave
 	// fraction of the jitter of its delays, from 0 to 1: the same for all of a wave, so that they come back together.
@@ -76,7 +77,7 @@ func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
 		d.subject = h.Get(HeaderSubject)
 		d.attempts = number(h.Get(HeaderAttempts))
 		d.suspect = number(h.Get(HeaderSuspect))
-		d.replay = h.Get(HeaderReplay)
+		d.replay, d.outcome = h.Get(HeaderReplay), h.Get(HeaderOutcome)
 		if stream := h.Get(HeaderStream); stream != "" {
 			d.origin.Stream, d.origin.Sequence = stream, uint64(number(h.Get(HeaderSequence)))
 		}
@@ -85,7 +86,7 @@ func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
 		}
 	}
 	d.event, d.decodeErr = event.Decode(d.subject, h, m.Data(), d.origin)
-	d.event.Attempts = d.attempts
+	d.event.Attempts, d.event.NotDone = d.attempts, notDone(d.outcome)
 	return d, nil
 }
 
@@ -111,18 +112,6 @@ func (d *delivery) suspicious() bool {
 	return d.meta.NumDelivered > suspectAfter
 }
 
-// copied gives the original's own headers: nothing of the broker's (a copied schedule, TTL or expectation would act
-// again) and nothing of ours.
-func (d *delivery) copied() nats.Header {
-	h := nats.Header{}
-	for name, values := range d.msg.Headers() {
-		if !strings.HasPrefix(name, "Nats-") && !strings.HasPrefix(name, headerPrefix) {
-			h[name] = values
-		}
-	}
-	return h
-}
-
 // describe adds what is known about the original.
 func (d *delivery) describe(h nats.Header) {
 	h.Set(HeaderSubject, d.subject)
@@ -134,6 +123,9 @@ func (d *delivery) describe(h nats.Header) {
 	h.Set(HeaderLoopID, headerSafe(d.event.LoopID))
 	if d.replay != "" {
 		h.Set(HeaderReplay, headerSafe(d.replay))
+	}
+	if d.outcome != "" {
+		h.Set(HeaderOutcome, headerSafe(d.outcome))
 	}
 }
 

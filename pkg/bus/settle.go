@@ -174,7 +174,7 @@ func (c *Consuming) vendorLost(d *delivery) bool {
 func (c *Consuming) hold(ctx context.Context, d *delivery, delay time.Duration, class fault.Class) error {
 	m := nats.NewMsg(topology.HoldSubject(c.bus.service, holdToken(d.origin)))
 	m.Data = d.msg.Data()
-	m.Header = d.copied()
+	m.Header = own(d.msg.Headers())
 	d.describe(m.Header)
 	m.Header.Set(HeaderClass, string(class))
 	if d.suspect > 0 {
@@ -211,7 +211,7 @@ func holdToken(o event.Origin) string {
 func (c *Consuming) deadLetter(ctx context.Context, d *delivery, class fault.Class, f *fault.Fault) error {
 	m := nats.NewMsg(topology.DeadLetterSubject(c.bus.service))
 	m.Data = d.msg.Data()
-	m.Header = d.copied()
+	m.Header = own(d.msg.Headers())
 	d.describe(m.Header)
 	m.Header.Set(HeaderReason, headerSafe(f.Error()))
 	m.Header.Set(HeaderClass, string(class))

@@ -125,7 +125,7 @@ type Ledger struct {
 }
 
 // New makes a ledger on the bucket.
-func New(bucket Bucket) *Ledger { return &Ledger{bucket: bucket, now: time.Now} }
+func New(bucket Bucket) *Ledger { return &Ledger{bucket: patient{bucket}, now: time.Now} }
 
 // WithClock gives a ledger with another clock, for tests of leases.
 func (l *Ledger) WithClock(now func() time.Time) *Ledger { return &Ledger{bucket: l.bucket, now: now} }
@@ -182,6 +182,8 @@ type Run struct {
 	owner    string
 	record   Record
 	revision uint64
+	// notDone is when a person found that steps whose answers were lost had not been done.
+	notDone time.Time
 }
 
 // LoopID is the loop of the event that caused the effect first.
@@ -198,8 +200,9 @@ type Done[T any] struct {
 //
 // cause is the event in hand. do performs the steps, in an order that does not change between versions, and returns
 // the result, which is recorded as JSON. Errors: what do returns; [fault.Busy] while another run holds the record;
-// [fault.Transient] when the ledger cannot be reached. A rejected effect may be tried again: the vendor refused it, so
-// there is nothing to repeat.
+// [fault.Transient] when the ledger cannot be reached for 20 seconds. A rejected effect may be tried again: the vendor refused it, so
+// there is nothing to repeat. A step whose answer was lost before cause.NotDone, when a person looked and did not find what
+// it was to do, is sent again without a look.
 func Do[T any](ctx context.Context, l *Ledger, key Key, cause event.Event, do func(context.Context, *Run) (T, error)) (Done[T], error) {
 	run, err := l.open(ctx, key, cause)
 	if err != nil {
@@ -218,7 +221,7 @@ func Do[T any](ctx context.Context, l *Ledger, key Key, cause event.Event, do fu
 
 // open creates the record, or takes it over when its lease has run out. Deciding is the write, never a read.
 func (l *Ledger) open(ctx context.Context, key Key, cause event.Event) (*Run, error) {
-	run := &Run{ledger: l, key: key, owner: uuid.NewString()}
+	run := &Run{ledger: l, key: key, owner: uuid.NewString(), notDone: cause.NotDone}
 	run.record = Record{State: Intended, EventID: cause.ID, LoopID: cause.LoopID, Since: l.now().UTC()}
 	run.stamp()
 	value, err := json.Marshal(run.record)
@@ -236,9 +239,9 @@ func (l *Ledger) open(ctx context.Context, key Key, cause event.Event) (*Run, er
 }
 
 func (r *Run) takeOver(ctx context.Context) error {
-	record, revision, err := r.ledger.read(ctx, r.key)
+	record, revision, err := r.ledger.existing(ctx, r.key)
 	if err != nil {
-		return unreachable(err)
+		return err
 	}
 	mine := record.Owner == r.owner // our own create, whose answer was lost
 	r.record, r.revision = record, revision
@@ -251,13 +254,32 @@ func (r *Run) takeOver(ctx context.Context) error {
 	if record.Wave != "" {
 		return inWave(record.Wave)
 	}
-	return r.write(ctx, func(record *Record) { record.renew(r.ledger.now()) })
+	return r.write(ctx, func(record *Record) {
+		record.renew(r.ledger.now())
+		record.believe(r.notDone)
+	})
+}
+
+// existing reads a record that could not be created since it is there.
+func (l *Ledger) existing(ctx context.Context, key Key) (Record, uint64, error) {
+	record, revision, err := l.read(ctx, key)
+	switch {
+	case errors.Is(err, ErrNotFound): // still on its way through the replicas
+		return record, 0, atIt(busyWait)
+	case err != nil:
+		return record, 0, unreachable(err)
+	}
+	return record, revision, nil
+}
+
+func atIt(after time.Duration) error {
+	return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: after, Err: ErrElsewhere}
 }
 
 // held tells that another run holds the record.
 func (r *Run) held(record Record) error {
 	if left := record.LeaseUntil.Sub(r.ledger.now()); left > 0 && record.Owner != "" {
-		return &fault.Fault{Class: fault.Busy, Reason: "another worker is at it", After: min(left, busyWait), Err: ErrElsewhere}
+		return atIt(min(left, busyWait))
 	}
 	return nil
 }
@@ -274,10 +296,22 @@ func (record *Record) renew(now time.Time) {
 	}
 }
 
+// believe takes steps whose answers were lost before a person looked for them in the vendor's system, and found nothing,
+// for not sent. What was sent after that look nobody has looked for.
+func (record *Record) believe(notDone time.Time) {
+	for i := range record.Steps {
+		if s := &record.Steps[i]; (s.State == Sent || s.State == Unknown) && s.SentAt.Before(notDone) {
+			s.State = Intended
+		}
+	}
+	if record.State == Unknown && !record.unsettled() {
+		record.State, record.Reason = Intended, ""
+	}
+}
+
 // write changes the record and renews the lease. Losing the race means that another run has it.
 func (r *Run) write(ctx context.Context, change func(*Record)) error {
-	// The change must reach the ledger also while the handler is being cancelled: it may say what was done.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := lasting(ctx)
 	defer cancel()
 	change(&r.record)
 	r.stamp()
@@ -292,19 +326,23 @@ func (r *Run) write(ctx context.Context, change func(*Record)) error {
 			return nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-			if !pause(ctx, 50*time.Millisecond) {
-				return unreachable(err)
-			}
-			continue
+			return unreachable(err)
 		}
 		// Our own update whose answer was lost looks like somebody else's.
 		current, revision, readErr := r.ledger.read(ctx, r.key)
-		if readErr != nil {
-			return unreachable(readErr)
-		}
-		if current.Owner == r.owner && current.Changed.Equal(r.record.Changed) {
+		switch {
+		case readErr == nil && current.Owner == r.owner && current.Changed.Equal(r.record.Changed):
 			r.revision = revision
 			return nil
+		case readErr == nil && revision <= r.revision, errors.Is(readErr, ErrNotFound):
+			// A replica that is behind has answered, or an update is on its way through the replicas and may be ours: what it
+			// comes to is not known yet.
+			if !pause(ctx, tryAgain) {
+				return unreachable(err)
+			}
+			continue
+		case readErr != nil:
+			return unreachable(readErr)
 		}
 		return &fault.Fault{Class: fault.Busy, Reason: "another worker took it over", After: time.Second, Err: errTaken{}}
 	}
@@ -318,16 +356,6 @@ type errTaken struct{}
 
 func (errTaken) Error() string { return "the record was taken over" }
 func (errTaken) Unwrap() error { return ErrElsewhere }
-
-// pause waits for d, or tells that ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
 
 func (r *Run) stamp() {
 	now := r.ledger.now().UTC()

@@ -3,6 +3,7 @@ package effect
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/event"
@@ -199,12 +200,7 @@ func (m *many[T]) sendChunk(ctx context.Context, chunk []int) error {
 		each(chunk, func(i int) bool { m.fail(ctx, i, err); return false })
 		return err
 	}
-	// These writes are the fence: whoever lost a record finds out here, before anything is sent.
-	chunk = each(chunk, func(i int) bool {
-		err := m.runs[i].sending(ctx, m.step)
-		m.outcomes[i].Err = err
-		return err == nil
-	})
+	chunk = m.fence(ctx, chunk)
 	if len(chunk) == 0 {
 		return nil
 	}
@@ -242,6 +238,20 @@ func (m *many[T]) sendChunk(ctx context.Context, chunk []int) error {
 		return false
 	})
 	return m.out(chunk)
+}
+
+// fence notes that these are about to be sent, and gives those that may be: whoever lost a record finds out here, before
+// anything is sent. Notes that would not outlive the call, since others were long in coming, are made again.
+func (m *many[T]) fence(ctx context.Context, chunk []int) []int {
+	for due := chunk; len(due) > 0; {
+		each(due, func(i int) bool {
+			m.outcomes[i].Err = m.runs[i].sending(ctx, m.step)
+			return false
+		})
+		chunk = slices.DeleteFunc(slices.Clone(chunk), func(i int) bool { return m.outcomes[i].Err != nil })
+		due = slices.DeleteFunc(slices.Clone(chunk), func(i int) bool { return ctx.Err() != nil || m.runs[i].outlives() })
+	}
+	return chunk
 }
 
 // out gives why nobody of these was served, where the vendor is out for all of them.

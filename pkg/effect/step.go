@@ -101,13 +101,21 @@ func (r *Run) settling(s StepRecord, patience time.Duration) error {
 const callLimit = Lease - 3*time.Second
 
 // sending notes that a write is about to be sent. It is the fence: whoever lost the record finds out here, before
-// anything is sent.
+// anything is sent. A note that was long in coming, say while the broker elected a leader, is made again.
 func (r *Run) sending(ctx context.Context, step string) error {
-	return r.write(ctx, func(record *Record) {
-		s := record.step(step)
-		s.State, s.SentAt, record.State = Sent, r.ledger.now().UTC(), Sent
-	})
+	for {
+		err := r.write(ctx, func(record *Record) {
+			s := record.step(step)
+			s.State, s.SentAt, record.State = Sent, r.ledger.now().UTC(), Sent
+		})
+		if err != nil || r.outlives() || ctx.Err() != nil {
+			return err
+		}
+	}
 }
+
+// outlives tells that the lease is longer than a call that begins now.
+func (r *Run) outlives() bool { return r.record.LeaseUntil.Sub(r.ledger.now()) > callLimit }
 
 func send[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error) {
 	var zero T

@@ -70,8 +70,8 @@ func (l *Ledger) Enlist(ctx context.Context, item Item, place Place) (*Member, e
 	if !errors.Is(err, jetstream.ErrKeyExists) {
 		return nil, unreachable(err)
 	}
-	if run.record, run.revision, err = l.read(ctx, item.Key); err != nil {
-		return nil, unreachable(err)
+	if run.record, run.revision, err = l.existing(ctx, item.Key); err != nil {
+		return nil, err
 	}
 	if err := run.held(run.record); err != nil {
 		return nil, err

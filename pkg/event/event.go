@@ -39,6 +39,9 @@ type Event struct {
 	Data proto.Message
 	// Attempts is how often its service has tried to handle it before, set by the bus for a handler. It does not travel.
 	Attempts int
+	// NotDone is when a person found that what was sent for it without an answer had not been done, set by the bus for a
+	// handler of a replay; zero where nobody looked. It does not travel.
+	NotDone time.Time
 	// variant tells apart what was said differently under one business key; see [Event.AsSaid].
 	variant string
 }

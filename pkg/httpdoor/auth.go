@@ -100,19 +100,20 @@ func (g guard) warn(log *slog.Logger) {
 	}
 }
 
-// admits compares with every credential there is, so that the time taken tells nothing.
-func (g guard) admits(r *http.Request) bool {
+// admits compares with every credential there is, so that the time taken tells nothing. It gives the user whose password
+// was right, if that is what opened.
+func (g guard) admits(r *http.Request) (user string, ok bool) {
 	if g.open {
-		return true
+		return "", true
 	}
 	admitted := 0
-	if user, password, ok := r.BasicAuth(); ok {
-		admitted |= match(g.basic, digestOf(user+":"+password))
+	if name, password, given := r.BasicAuth(); given && match(g.basic, digestOf(name+":"+password)) == 1 {
+		user, admitted = name, 1
 	}
 	if key := r.Header.Get("X-API-Key"); key != "" {
 		admitted |= match(g.keys, digestOf(key))
 	}
-	return admitted == 1
+	return user, admitted == 1
 }
 
 func match(known []digest, given digest) int {

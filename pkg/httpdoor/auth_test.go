@@ -2,6 +2,7 @@ package httpdoor_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"log/slog"
 	"net/http"
@@ -62,6 +63,35 @@ func TestGuardedRoutesAskForCredentials(t *testing.T) {
 			}
 			if got := call(t, d, http.MethodPost, "/open", nil); got.Code != 200 {
 				t.Errorf("open route: %d", got.Code)
+			}
+		})
+	}
+}
+
+func TestHandlersAreToldTheUserWhosePasswordWasRight(t *testing.T) {
+	both := httpdoor.Settings{BasicUsers: settings.Secrets{"ada:old"}, APIKeys: settings.Secrets{"key-1"}}
+	for name, tt := range map[string]struct {
+		settings httpdoor.Settings
+		header   []string
+		user     string
+	}{
+		"user":                   {both, basic("ada:old"), "ada"},
+		"key":                    {both, []string{"X-API-Key", "key-1"}, ""},
+		"user and key":           {both, append(basic("ada:old"), "X-API-Key", "key-1"), "ada"},
+		"somebody else, and key": {both, append(basic("grace:old"), "X-API-Key", "key-1"), ""},
+		"wrong password and key": {both, append(basic("ada:new"), "X-API-Key", "key-1"), ""},
+		"nobody is asked":        {httpdoor.Settings{Auth: "none"}, basic("ada:old"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := httpdoor.New(httpdoor.Options{Credentials: credentials(t, tt.settings)})
+			got := "not called"
+			d.Handle(http.MethodPost, "/guarded", httpdoor.Guarded, func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+				got = r.User
+				return nil, nil
+			})
+			call(t, d, http.MethodPost, "/guarded", nil, tt.header...)
+			if got != tt.user {
+				t.Errorf("user %q, want %q", got, tt.user)
 			}
 		})
 	}

@@ -41,6 +41,9 @@ type Request struct {
 	Body   []byte
 	// ContentType is the media type of the body in lower case, without parameters.
 	ContentType string
+	// User is who is calling, where a guarded route was opened with a user's password; empty with an API key, and where
+	// everybody is let in.
+	User string
 
 	closing context.Context
 }
@@ -108,13 +111,18 @@ func (r *Response) encode() (body []byte, contentType string, err error) {
 
 // serve answers a request of a route.
 func (d *Door) serve(c echo.Context, to route, access Access, h Handler) error {
-	if access == Guarded && !d.guard.admits(c.Request()) {
-		return d.guard.challenge()
+	user := ""
+	if access == Guarded {
+		var admitted bool
+		if user, admitted = d.guard.admits(c.Request()); !admitted {
+			return d.guard.challenge()
+		}
 	}
 	r, err := d.read(c, to)
 	if err != nil {
 		return err
 	}
+	r.User = user
 	ctx, cancel := context.WithTimeout(c.Request().Context(), d.options.RequestTimeout+r.Wait())
 	defer cancel()
 	response, err := h(ctx, r)

@@ -66,7 +66,7 @@ func Malformed(err error) bool {
 //	503                 Down          Unknown        a gateway in between says 503 as well
 //	other 5xx           Transient     Unknown        a write may have been done: probe first
 //
-// On top of it, a 2xx web page where JSON was asked for is Unauthorized, after a write Unknown.
+// On top of it, where JSON was asked for, a 2xx web page is Unauthorized, after a write Unknown, and a 404 web page is Down.
 func Classify(status int, write bool) fault.Class {
 	switch {
 	case status >= 200 && status < 300:
@@ -110,6 +110,8 @@ func (c *Client) judge(call Call, a Answer) error {
 		class, hint = fault.Unauthorized, "answered a web page: check the base URL and credentials"
 	case class == "":
 		return nil
+	case a.Status == http.StatusNotFound && call.JSON && page:
+		class, hint = fault.Down, "answered a web page, as a gateway does that has nobody behind it: check the base URL if it stays so"
 	case a.Status < 400:
 		hint = "redirects, which is not followed: check the base URL and credentials"
 	}

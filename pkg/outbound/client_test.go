@@ -234,6 +234,18 @@ func TestWebPageIsAConfigurationFaultWhereJSONIsExpected(t *testing.T) {
 	}
 }
 
+func TestGatewayWithNobodyBehindItIsAVendorThatIsDown(t *testing.T) {
+	page := map[string]string{"Content-Type": "text/html; charset=utf-8"}
+	for _, write := range []bool{false, true} {
+		call := read()
+		call.JSON, call.Write = true, write
+		_, err := answering(t, 404, page, "<html>default backend").Do(t.Context(), call)
+		wantFault(t, err, fault.Down)
+		_, err = answering(t, 404, nil, `{"error":"no such contact"}`).Do(t.Context(), call)
+		wantFault(t, err, fault.Refused)
+	}
+}
+
 func TestRedirectIsNotFollowed(t *testing.T) {
 	var elsewhere atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))

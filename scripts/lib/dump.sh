@@ -4,7 +4,7 @@
 # decoded turns the inside of a JSON string into text that cannot steer a terminal.
 decoded() {
   local text
-  printf -v text %b "$1"
+  printf -v text %b "${1//\\\"/\\x22}" # printf does not know an escaped quote
   printf '%s' "${text//[[:cntrl:]]/ }"
 }
 

@@ -98,8 +98,10 @@ func TestEveryServiceMayDoWhatItNeedsUnderItsUser(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := startGuarded(t, more)
 			services := g.declared.Services
-			if more != "" { // the rights to acknowledge are made alike for all: one stands for them
-				services = services[len(services)-1:]
+			if more != "" { // the rights to acknowledge are made alike for all who take events: one stands for them
+				services = slices.DeleteFunc(slices.Clone(services), func(s topology.Service) bool {
+					return s.Name != topology.AwardcoRecognizer && !s.Oversees
+				})
 			}
 			for _, s := range services {
 				t.Run(s.Name, func(t *testing.T) {
@@ -142,8 +144,48 @@ func works(t *testing.T, g guarded, s topology.Service) {
 	if len(s.Takes) > 0 {
 		handles(t, g, s, b)
 	}
+	if s.Oversees {
+		oversees(t, g, b)
+	}
 	if err := b.Ready(); err != nil {
 		t.Errorf("the broker refused something that the service needs: %v", err)
+	}
+}
+
+// oversees reads all streams one by one and in batches, records, replays, and rescues a message whose deliveries ran out.
+func oversees(t *testing.T, g guarded, b *bus.Bus) {
+	t.Helper()
+	operator := g.js(t, permissions.Operator)
+	ack, err := operator.Publish(t.Context(), subjects.FeedbackDeliveryLate, fmt.Appendf(nil, says[subjects.FeedbackDeliveryLate], "rescued"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := fmt.Sprintf(`{"stream":"EVENTS","consumer":%q,"stream_seq":%d,"deliveries":20}`, topology.C4CTasker, ack.Sequence)
+	if _, err := operator.Publish(t.Context(), "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVENTS."+topology.C4CTasker, []byte(said)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	became := bus.Rescue("nothing came")
+	if err := b.RescueUndelivered(ctx, func(r bus.Rescue) { became = r; cancel() }); err != nil || became != bus.Rescued {
+		t.Errorf("rescuing: %s, %v", became, err)
+	}
+	if _, err := b.Record(t.Context(), topology.OperationSubject("deadletter", 1), "O-1", []byte("{}"), 0); err != nil {
+		t.Error(err)
+	}
+	letter := nats.Header{bus.HeaderSubject: {subjects.FeedbackDeliveryLate}}
+	if err := b.Replay(t.Context(), bus.Replay{Operation: "O-1", Service: topology.C4CTasker, Letter: letter, Body: []byte("{}")}); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{topology.Events, topology.Retries, topology.DeadLetters, topology.Operations} {
+		stream, err := b.JetStream().Stream(t.Context(), name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, err := stream.GetMsg(t.Context(), stream.CachedInfo().State.LastSeq); err != nil {
+			t.Errorf("reading %s: %v", name, err)
+		}
 	}
 }
 
@@ -309,13 +351,23 @@ func refused(t *testing.T, nc *nats.Conn, refusals <-chan string, what, subject 
 func beyond(all topology.Topology, s topology.Service) []string {
 	no := []string{
 		"$JS.API.STREAM.CREATE.EVENTS", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.EVENTS", "$JS.API.STREAM.DELETE.EVENTS",
-		"$JS.API.STREAM.PURGE.EVENTS", "$JS.API.STREAM.MSG.DELETE.EVENTS", "$JS.API.STREAM.MSG.GET.EVENTS", "$JS.API.DIRECT.GET.EVENTS",
+		"$JS.API.STREAM.PURGE.EVENTS", "$JS.API.STREAM.MSG.DELETE.EVENTS", "$JS.API.STREAM.MSG.GET.EVENTS",
 		"$JS.API.CONSUMER.CREATE.EVENTS", "$JS.API.CONSUMER.CREATE.EVENTS." + s.Name, "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS." + s.Name,
 		"$JS.API.CONSUMER.DELETE.EVENTS." + s.Name, "$JS.API.STREAM.LIST", "$JS.API.STREAM.PURGE.KV_EFFECTS",
-		"retry.due." + s.Name, "$KV.EFFECTS.anybody.x", "$KV.LIMITS.anybody.x", "$JS.API.STREAM.PURGE.KV_LIMITS", "anything", "_INBOX_operator.x",
+		"$JS.API.CONSUMER.CREATE.DEADLETTERS", "$JS.API.STREAM.PURGE.DEADLETTERS", "$JS.API.STREAM.MSG.DELETE.OPERATIONS", "$JS.API.STREAM.PURGE.OPERATIONS",
+		"$JS.API.DIRECT.GET.ADVISORIES", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVENTS." + s.Name, "$KV.EFFECTS.anybody.x", "$KV.LIMITS.anybody.x", "$JS.API.STREAM.PURGE.KV_LIMITS", "anything", "_INBOX_operator.x",
 	}
+	// What the one who oversees the others may do, and no other.
+	above := []string{
+		"$JS.API.DIRECT.GET.EVENTS", "$JS.API.DIRECT.GET.RETRIES", "$JS.API.DIRECT.GET.DEADLETTERS", "$JS.API.DIRECT.GET.OPERATIONS",
+		"$JS.API.CONSUMER.MSG.NEXT.ADVISORIES." + topology.Console, topology.DueSubject(s.Name), "operation.deadletter.1", "deadletter.anybody",
+	}
+	if s.Oversees {
+		above = []string{"$JS.API.CONSUMER.PAUSE.EVENTS." + topology.C4CTasker, "$JS.API.CONSUMER.PAUSE.ADVISORIES." + s.Name, "$KV.EFFECTS.c4c.x"}
+	}
+	no = append(no, above...)
 	for _, other := range all.Services {
-		if other.Name == s.Name {
+		if other.Name == s.Name || other.Oversees {
 			continue
 		}
 		for _, subject := range other.Publishes {
@@ -334,7 +386,10 @@ func beyond(all topology.Topology, s topology.Service) []string {
 			}
 		}
 		no = append(no, "$JS.API.CONSUMER.MSG.NEXT.EVENTS."+other.Name, "$JS.API.CONSUMER.PAUSE.EVENTS."+other.Name,
-			"$JS.ACK.EVENTS."+other.Name+".1.1.1.1.1", topology.HoldSubject(other.Name, "x"), topology.DueSubject(other.Name), topology.DeadLetterSubject(other.Name))
+			"$JS.ACK.EVENTS."+other.Name+".1.1.1.1.1", topology.HoldSubject(other.Name, "x"))
+		if !s.Oversees {
+			no = append(no, topology.DueSubject(other.Name), topology.DeadLetterSubject(other.Name))
+		}
 	}
 	return no
 }

@@ -12,22 +12,25 @@ type Permissions struct {
 func InboxPrefix(service string) string { return "_INBOX_" + service }
 
 // Permissions gives exactly what the service needs: to bind, pull, acknowledge, pause, hold, dead-letter and publish
-// its outputs by name, and its part of the ledger and of the limits. No service may create, change or delete anything in JetStream.
+// its outputs by name, and its part of the ledger and of the limits; for the one that oversees the others, to read the
+// streams and to replay. No service may create, change or delete anything in JetStream.
 func (s Service) Permissions() Permissions {
 	var p Permissions
 	if len(s.Takes) > 0 {
 		for _, stream := range []string{Events, Retries} {
-			p.Publish = append(p.Publish,
-				"$JS.API.CONSUMER.INFO."+stream+"."+s.Name,
-				"$JS.API.CONSUMER.MSG.NEXT."+stream+"."+s.Name,
-				"$JS.API.CONSUMER.PAUSE."+stream+"."+s.Name,
-				"$JS.ACK."+stream+"."+s.Name+".>",
-				// The second form has domain and account hash in front; servers may switch to it.
-				"$JS.ACK.*.*."+stream+"."+s.Name+".>",
-			)
+			p.Publish = append(p.Publish, s.consuming(stream)...)
+			p.Publish = append(p.Publish, "$JS.API.CONSUMER.PAUSE."+stream+"."+s.Name)
 		}
-		p.Publish = append(p.Publish, HoldSubject(s.Name, "*"), DeadLetterSubject(s.Name))
+		// The stream's state says how much is held.
+		p.Publish = append(p.Publish, HoldSubject(s.Name, "*"), DeadLetterSubject(s.Name), "$JS.API.STREAM.INFO."+Retries)
 		p.Subscribe = append(p.Subscribe, DeadLetterSubject(s.Name))
+	}
+	if s.Oversees {
+		p.Publish = append(p.Publish, s.consuming(Advisories)...)
+		for _, stream := range []string{Events, Retries, DeadLetters, Operations} {
+			p.Publish = append(p.Publish, "$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream)
+		}
+		p.Publish = append(p.Publish, DueSubject("*"), DeadLetterSubject("*"), "operation.>")
 	}
 	p.Publish = append(p.Publish, s.Publishes...)
 	if len(s.EffectScopes) > 0 {
@@ -49,4 +52,15 @@ func (s Service) Permissions() Permissions {
 	slices.Sort(p.Publish)
 	slices.Sort(p.Subscribe)
 	return p
+}
+
+// consuming is what it takes to bind to the service's durable on a stream, to pull and to acknowledge.
+func (s Service) consuming(stream string) []string {
+	return []string{
+		"$JS.API.CONSUMER.INFO." + stream + "." + s.Name,
+		"$JS.API.CONSUMER.MSG.NEXT." + stream + "." + s.Name,
+		"$JS.ACK." + stream + "." + s.Name + ".>",
+		// The second form has domain and account hash in front; servers may switch to it.
+		"$JS.ACK.*.*." + stream + "." + s.Name + ".>",
+	}
 }

@@ -5,6 +5,7 @@ package topology
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ const (
 	Retries     = "RETRIES"
 	Advisories  = "ADVISORIES"
 	DeadLetters = "DEADLETTERS"
+	Operations  = "OPERATIONS"
 	Effects     = "EFFECTS"
 	Limits      = "LIMITS"
 )
@@ -31,6 +33,7 @@ const (
 	FeedbackRouter       = "feedback-router"
 	C4CTasker            = "c4c-tasker"
 	AwardcoRecognizer    = "awardco-recognizer"
+	Console              = "console"
 )
 
 // HoldSubject is where a service keeps an event until it is due again; token tells the events apart.
@@ -41,6 +44,12 @@ func DueSubject(service string) string { return "retry.due." + service }
 
 // DeadLetterSubject is where a service puts what it cannot handle.
 func DeadLetterSubject(service string) string { return "deadletter." + service }
+
+// OperationSubject is where it is recorded what a person did with one dead letter, named by its sequence: kind is
+// deadletter for what was decided, sent for that a replay has been published, look for that its body was read.
+func OperationSubject(kind string, letter uint64) string {
+	return "operation." + kind + "." + strconv.FormatUint(letter, 10)
+}
 
 // Service says what one service takes, publishes and keeps.
 type Service struct {
@@ -55,6 +64,9 @@ type Service struct {
 	Vendors []string
 	// Awaits are the subjects whose events answer a caller who waits at its door (Prefer: wait).
 	Awaits []string
+	// Oversees tells the service through which people act: it reads what the streams hold, brings dead letters back to
+	// any service, records who did so, and takes the broker's word on deliveries that ran out.
+	Oversees bool
 }
 
 // Settings is what an installation may choose. The zero value is one node with the documented defaults.
@@ -67,6 +79,8 @@ type Settings struct {
 	EventsMaxAge time.Duration `envconfig:"TOPOLOGY_EVENTS_MAX_AGE" default:"8760h" desc:"how long events are kept"`
 	// DeadLettersMaxAge is how long dead letters wait for a person. Default 1 year.
 	DeadLettersMaxAge time.Duration `envconfig:"TOPOLOGY_DEADLETTERS_MAX_AGE" default:"8760h" desc:"how long dead letters are kept"`
+	// OperationsMaxAge is how long it is known who replayed, discarded or read a dead letter. Default 1 year.
+	OperationsMaxAge time.Duration `envconfig:"TOPOLOGY_OPERATIONS_MAX_AGE" default:"8760h" desc:"how long it is kept what people did in the console"`
 	// AckWait is how long a killed service's work waits before another takes it. Default 30 s.
 	AckWait time.Duration `envconfig:"TOPOLOGY_ACK_WAIT" default:"30s" desc:"after how long a killed service's work is given to another"`
 	// TaskSubjects are the subjects that become tasks beside feedback.delivery_late, which always does.
@@ -78,7 +92,7 @@ func (s Settings) Validate() error {
 	switch {
 	case s.Replicas != 0 && !slices.Contains([]int{1, 3, 5}, s.Replicas):
 		return settingError("TOPOLOGY_REPLICAS must be 1, 3 or 5")
-	case s.AckWait < 0 || s.EventsMaxAge < 0 || s.DeadLettersMaxAge < 0 || s.EventsMaxBytes < 0:
+	case s.AckWait < 0 || s.EventsMaxAge < 0 || s.DeadLettersMaxAge < 0 || s.OperationsMaxAge < 0 || s.EventsMaxBytes < 0:
 		return settingError("TOPOLOGY_ settings must not be negative")
 	}
 	for _, subject := range s.TaskSubjects {
@@ -105,6 +119,9 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.DeadLettersMaxAge == 0 {
 		s.DeadLettersMaxAge = 365 * 24 * time.Hour
+	}
+	if s.OperationsMaxAge == 0 {
+		s.OperationsMaxAge = 365 * 24 * time.Hour
 	}
 	if s.AckWait == 0 {
 		s.AckWait = 30 * time.Second
@@ -142,6 +159,9 @@ func Of(s Settings) Topology {
 		},
 	}
 	for _, service := range t.Services {
+		if service.Oversees {
+			t.Consumers = append(t.Consumers, Consumer{Advisories, durable(s, service.Name, advisory("MAX_DELIVERIES"))})
+		}
 		if len(service.Takes) == 0 {
 			continue
 		}
@@ -219,6 +239,7 @@ func services(s Settings) []Service {
 			Vendors:      []string{"awardco"},
 			Awaits:       []string{subjects.RecognitionSubmitted},
 		},
+		{Name: Console, Oversees: true},
 	}
 }
 
@@ -242,19 +263,25 @@ func streams(s Settings) []jetstream.StreamConfig {
 	retries.Discard, retries.MaxAge = jetstream.DiscardOld, month
 	// Schedules exclude discard-new, which is why they do not live in EVENTS.
 	retries.AllowMsgSchedules, retries.AllowMsgTTL = true, true
+	retries.AllowDirect = true
 
 	advisories := base
 	advisories.Name, advisories.Description = Advisories, "the broker's word on deliveries that ran out and on pauses"
-	for _, kind := range []string{"MAX_DELIVERIES.>", "MSG_TERMINATED.>", "PAUSE.>"} {
-		advisories.Subjects = append(advisories.Subjects, "$JS.EVENT.ADVISORY.CONSUMER."+kind)
-	}
+	advisories.Subjects = []string{advisory("MAX_DELIVERIES"), advisory("MSG_TERMINATED"), advisory("PAUSE")}
 	advisories.MaxAge = month
 
 	dead := base
 	dead.Name, dead.Description = DeadLetters, "what waits for a person"
 	dead.Subjects, dead.MaxAge, dead.AllowDirect = []string{"deadletter.>"}, s.DeadLettersMaxAge, true
-	return []jetstream.StreamConfig{events, retries, advisories, dead}
+
+	operations := base
+	operations.Name, operations.Description = Operations, "what people did with dead letters"
+	operations.Subjects, operations.MaxAge, operations.AllowDirect = []string{"operation.>"}, s.OperationsMaxAge, true
+	return []jetstream.StreamConfig{events, retries, advisories, dead, operations}
 }
+
+// advisory is the subject of one kind of what the broker says about consumers, all of them.
+func advisory(kind string) string { return "$JS.EVENT.ADVISORY.CONSUMER." + kind + ".>" }
 
 func durable(s Settings, name string, filters ...string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{

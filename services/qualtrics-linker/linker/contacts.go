@@ -106,14 +106,22 @@ func (l *linker) contactOf(ctx context.Context, run *effect.Run, w wanted) (pers
 	})
 }
 
+// stepContactAgain is part of the ledger and must not change.
+const stepContactAgain = "contact again"
+
 // transactionOf makes the transaction of a contact. One that was only thought to be known is made again.
 func (l *linker) transactionOf(ctx context.Context, run *effect.Run, w wanted, p *person) (string, error) {
-	id, err := effect.Step(ctx, run, "transaction", l.transaction(w, p.ContactIDs))
+	if made, ok := effect.Marked[qualtrics.ContactIDs](run, stepContactAgain); ok {
+		*p = person{ContactIDs: made} // by an earlier run, whose transaction is this one's
+	}
+	id, err := effect.Step(ctx, run, "transaction", l.transaction(w, *p))
 	if !p.Known || !fault.Is(err, fault.Refused) {
 		return id, err
 	}
-	if p.ContactIDs, err = effect.Step(ctx, run, "contact again", l.contact(w)); err != nil {
+	made, err := effect.Step(ctx, run, stepContactAgain, l.contact(w))
+	if err != nil {
 		return "", err
 	}
-	return effect.Step(ctx, run, "transaction", l.transaction(w, p.ContactIDs))
+	*p = person{ContactIDs: made}
+	return effect.Step(ctx, run, "transaction", l.transaction(w, *p))
 }

@@ -119,7 +119,7 @@ func (l *linker) contact(w wanted) effect.Write[qualtrics.ContactIDs] {
 	}
 }
 
-func (l *linker) transaction(w wanted, contact qualtrics.ContactIDs) effect.Write[string] {
+func (l *linker) transaction(w wanted, contact person) effect.Write[string] {
 	return effect.Write[string]{
 		Send: func(ctx context.Context) (string, error) {
 			t := qualtrics.Transaction{ContactID: contact.ID, MailingListID: w.mailingListID, Data: w.data}
@@ -129,7 +129,11 @@ func (l *linker) transaction(w wanted, contact qualtrics.ContactIDs) effect.Writ
 			return l.qualtrics.CreateTransaction(ctx, t)
 		},
 		Probe: func(ctx context.Context) (string, bool, error) {
-			return l.qualtrics.FindTransaction(ctx, contact.ID, dataRequestID, w.request.GetRequestId())
+			id, found, err := l.qualtrics.FindTransaction(ctx, contact.ID, dataRequestID, w.request.GetRequestId())
+			if contact.Known && outbound.StatusOf(err) == http.StatusNotFound {
+				return "", false, nil // it is not that it does not show yet: it is gone, and what it had with it
+			}
+			return id, found, err
 		},
 	}
 }

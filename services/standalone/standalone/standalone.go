@@ -28,6 +28,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/settings"
 	"github.com/closeloop/closeloop/services/awardco-recognizer/recognizer"
 	"github.com/closeloop/closeloop/services/c4c-tasker/tasker"
+	"github.com/closeloop/closeloop/services/console/console"
 	"github.com/closeloop/closeloop/services/feedback-router/router"
 	"github.com/closeloop/closeloop/services/ingress/ingress"
 	"github.com/closeloop/closeloop/services/qualtrics-linker/linker"
@@ -227,6 +228,7 @@ func declare(ctx context.Context, s *Settings, broker *embedded.Server, log *slo
 func definitions() ([]service.Definition, error) {
 	all := []service.Definition{
 		ingress.Define(), linker.Define(), writer.Define(), router.Define(), tasker.Define(), recognizer.Define(),
+		console.Define(),
 	}
 	var errs []error
 	for _, d := range all {

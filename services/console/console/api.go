@@ -1,0 +1,493 @@
+package console
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+)
+
+func (d *desk) routes(door *httpdoor.Door) {
+	get := func(path string, h httpdoor.Handler) { door.Handle(http.MethodGet, path, httpdoor.Guarded, d.fresh(h)) }
+	post := func(path string, h httpdoor.Handler) {
+		door.Handle(http.MethodPost, path, httpdoor.Guarded, d.fresh(h))
+	}
+	get("/dead-letters", d.list)
+	get("/dead-letters/causes", d.causes)
+	get("/dead-letters/{sequence}", d.one)
+	get("/operations", d.history)
+	for _, kind := range []string{Replay, Discard} {
+		post("/dead-letters/"+kind, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+			return d.many(ctx, r, kind)
+		})
+		post("/dead-letters/{sequence}/"+kind, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+			return d.single(ctx, r, kind)
+		})
+	}
+}
+
+// fresh answers a request with what the streams hold at this moment.
+func (d *desk) fresh(h httpdoor.Handler) httpdoor.Handler {
+	return func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+		if err := d.refresh(ctx); err != nil {
+			return nil, err
+		}
+		return h(ctx, r)
+	}
+}
+
+// The sizes of pages.
+const (
+	page     = 50
+	pageMost = 1000
+)
+
+// filter is which letters are asked for.
+type filter struct {
+	service, subject, class, cause, loop string
+	state                                State // empty for all
+	limit                                int
+	before                               uint64
+}
+
+// allStates in place of a state.
+const allStates = "all"
+
+func filterOf(q url.Values) (filter, error) {
+	if err := knownIn(q, "service", "subject", "class", "cause", "state", "loop", "limit", "before"); err != nil {
+		return filter{}, err
+	}
+	f := filter{
+		service: q.Get("service"), subject: q.Get("subject"), class: q.Get("class"), cause: q.Get("cause"), loop: q.Get("loop"),
+		state: cmp.Or(State(q.Get("state")), Open),
+	}
+	if !slices.Contains([]State{Open, Replayed, Discarded, allStates}, f.state) {
+		return f, field("state", "must be open, replayed, discarded or all")
+	}
+	if f.state == allStates {
+		f.state = ""
+	}
+	var err error
+	f.limit, f.before, err = pageOf(q)
+	return f, err
+}
+
+// knownIn refuses what would be ignored.
+func knownIn(q url.Values, names ...string) error {
+	for name := range q {
+		if !slices.Contains(names, name) {
+			return httpdoor.BadRequest("the query has a parameter that is not known",
+				httpdoor.FieldError{Field: name, Message: "is not known; known are " + strings.Join(names, ", ")})
+		}
+	}
+	return nil
+}
+
+func pageOf(q url.Values) (limit int, before uint64, err error) {
+	limit = page
+	if v := q.Get("limit"); v != "" {
+		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > pageMost {
+			return 0, 0, field("limit", fmt.Sprintf("must be 1 to %d", pageMost))
+		}
+	}
+	if v := q.Get("before"); v != "" {
+		if before, err = strconv.ParseUint(v, 10, 64); err != nil || before == 0 {
+			return 0, 0, field("before", "must be a sequence: what came before it is shown")
+		}
+	}
+	return limit, before, nil
+}
+
+func field(name, message string) error {
+	return httpdoor.BadRequest(name+" "+message, httpdoor.FieldError{Field: name, Message: message})
+}
+
+func (f filter) match(s Standing) bool {
+	is := func(wanted, have string) bool { return wanted == "" || wanted == have }
+	return is(f.service, s.Service) && is(f.subject, s.Subject) && is(f.class, s.Class) && is(f.cause, s.Cause) &&
+		is(f.loop, s.LoopID) && is(string(f.state), string(s.State))
+}
+
+// cut gives a page of what is sorted newest first, and the sequence before which the next one begins, 0 for none.
+func cut[T any](all []T, limit int, before uint64, sequence func(T) uint64) (part []T, next uint64) {
+	if before > 0 {
+		all = slices.DeleteFunc(all, func(v T) bool { return sequence(v) >= before })
+	}
+	if len(all) <= limit {
+		return all, 0
+	}
+	return all[:limit], sequence(all[limit-1])
+}
+
+func (d *desk) list(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	f, err := filterOf(r.Query)
+	if err != nil {
+		return nil, err
+	}
+	all := d.book.selected(f.match)
+	grouped, total := causes(all), len(all)
+	shown, next := cut(all, f.limit, f.before, func(s Standing) uint64 { return s.Sequence })
+	return &httpdoor.Response{Body: struct {
+		Letters []Standing `json:"letters"`
+		// Total and Causes are of all that match, also on other pages.
+		Total  int      `json:"total"`
+		Next   uint64   `json:"next,omitempty"`
+		Causes []*Cause `json:"causes"`
+	}{listed(shown), total, next, listed(grouped)}}, nil
+}
+
+// listed makes an empty list one in JSON too.
+func listed[T any](all []T) []T { return append([]T{}, all...) }
+
+func (d *desk) causes(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	f, err := filterOf(r.Query)
+	if err != nil {
+		return nil, err
+	}
+	return &httpdoor.Response{Body: struct {
+		Causes []*Cause `json:"causes"`
+	}{listed(causes(d.book.selected(f.match)))}}, nil
+}
+
+func (d *desk) history(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	if err := knownIn(r.Query, "letter", "by", "kind", "limit", "before"); err != nil {
+		return nil, err
+	}
+	limit, before, err := pageOf(r.Query)
+	if err != nil {
+		return nil, err
+	}
+	letter, by, kind := r.Query.Get("letter"), r.Query.Get("by"), r.Query.Get("kind")
+	all := d.book.done(func(o *Operation) bool {
+		return (letter == "" || letter == strconv.FormatUint(o.Letter, 10)) && (by == "" || by == o.By) && (kind == "" || kind == o.Kind)
+	})
+	shown, next := cut(all, limit, before, func(o *Operation) uint64 { return o.Sequence })
+	return &httpdoor.Response{Body: struct {
+		Operations []*Operation `json:"operations"`
+		Next       uint64       `json:"next,omitempty"`
+	}{listed(shown), next}}, nil
+}
+
+// whole is one letter with all that is known of it.
+type whole struct {
+	Standing
+	Headers map[string][]string `json:"headers"`
+	// Fields are the paths of the body's fields: they show what is there without what it says.
+	Fields     []string        `json:"fields"`
+	Body       json.RawMessage `json:"body,omitempty"`
+	Operations []*Operation    `json:"operations"`
+}
+
+func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	if err := knownIn(r.Query, "body", "by"); err != nil {
+		return nil, err
+	}
+	sequence, err := sequenceOf(r)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := d.book.look(sequence)
+	if !ok {
+		return nil, notFound(sequence)
+	}
+	m, err := d.letter(ctx, sequence)
+	if err != nil {
+		return nil, err
+	}
+	answer := whole{Standing: s, Headers: m.Header, Fields: fieldsOf(m.Data)}
+	if r.Query.Has("body") {
+		by, why, err := person(r, r.Query.Get("by"), "body", r.Query.Get("body"))
+		if err != nil {
+			return nil, err
+		}
+		if err := d.looked(ctx, sequence, by, why); err != nil {
+			return nil, err
+		}
+		answer.Body = shownBody(m.Data)
+	}
+	answer.Operations = d.book.decided(sequence)
+	return &httpdoor.Response{Body: answer}, nil
+}
+
+func sequenceOf(r *httpdoor.Request) (uint64, error) {
+	sequence, err := strconv.ParseUint(r.Param("sequence"), 10, 64)
+	if err != nil || sequence == 0 {
+		return 0, httpdoor.NotFound("a dead letter is named by its sequence, a number")
+	}
+	return sequence, nil
+}
+
+// shownBody gives the body as JSON: what is none as a text.
+func shownBody(body []byte) json.RawMessage {
+	if json.Valid(body) {
+		return body
+	}
+	text, _ := json.Marshal(string(body)) // a string always can
+	return text
+}
+
+// fieldsOf lists the paths of the fields of a JSON object.
+func fieldsOf(body []byte) []string {
+	var value any
+	if json.Unmarshal(body, &value) != nil {
+		return []string{}
+	}
+	fields := walk(nil, "", value)
+	slices.Sort(fields)
+	return slices.Compact(fields)
+}
+
+func walk(fields []string, path string, value any) []string {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, inner := range v {
+			fields = walk(fields, strings.TrimPrefix(path+"."+name, "."), inner)
+		}
+		return fields
+	case []any:
+		for _, inner := range v {
+			fields = walk(fields, path+"[]", inner)
+		}
+		return fields
+	}
+	return append(fields, path)
+}
+
+// The longest that a person may write.
+const (
+	whyMost = 1000
+	byMost  = 200
+)
+
+// person gives who is calling and why. A user whose password was checked is that user; who comes with an API key says
+// so himself.
+func person(r *httpdoor.Request, by, whyField, why string) (string, string, error) {
+	by, why = strings.TrimSpace(by), strings.TrimSpace(why)
+	var wrong []httpdoor.FieldError
+	switch {
+	case r.User != "" && by != "" && by != r.User:
+		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is not the user of the credentials"})
+	case r.User == "" && by == "":
+		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is required without a user's credentials: who are you?"})
+	case len(by) > byMost:
+		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: fmt.Sprintf("must have at most %d bytes", byMost)})
+	}
+	switch {
+	case why == "":
+		wrong = append(wrong, httpdoor.FieldError{Field: whyField, Message: "is required: why do you do this?"})
+	case len(why) > whyMost:
+		wrong = append(wrong, httpdoor.FieldError{Field: whyField, Message: fmt.Sprintf("must have at most %d bytes", whyMost)})
+	}
+	if len(wrong) > 0 {
+		return "", "", httpdoor.BadRequest("an operation is recorded with who does it and why", wrong...)
+	}
+	return cmp.Or(r.User, by), why, nil
+}
+
+// asked is the body of a request about one letter.
+type asked struct {
+	Why     string          `json:"why"`
+	By      string          `json:"by"`
+	Again   bool            `json:"again"`
+	Outcome string          `json:"outcome"`
+	Body    json.RawMessage `json:"body"`
+}
+
+// askedMany is the body of a request about a selection.
+type askedMany struct {
+	Why       string   `json:"why"`
+	By        string   `json:"by"`
+	Again     bool     `json:"again"`
+	Outcome   string   `json:"outcome"`
+	Sequences []uint64 `json:"sequences"`
+	Cause     string   `json:"cause"`
+	Limit     int      `json:"limit"`
+}
+
+// decode reads the JSON of a request, and names the field that is wrong.
+func decode(r *httpdoor.Request, into any) error {
+	if r.ContentType != "application/json" {
+		return httpdoor.NewProblem(http.StatusUnsupportedMediaType, "send JSON, and say so: Content-Type: application/json")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(r.Body))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	if err == nil && decoder.More() {
+		return httpdoor.BadRequest("there is something behind the JSON object")
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return field(cmp.Or(wrong.Field, "body"), "must be a "+wrong.Type.String())
+	}
+	if err == nil {
+		return nil
+	}
+	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+		return field(strings.Trim(name, `"`), "is not known here")
+	}
+	return httpdoor.BadRequest("the request is no JSON object")
+}
+
+// operation is what is wanted of each letter of a request.
+func operation(r *httpdoor.Request, kind string, a asked) (Operation, error) {
+	by, why, err := person(r, a.By, "why", a.Why)
+	if err != nil {
+		return Operation{}, err
+	}
+	o := Operation{Kind: kind, By: by, Why: why, Again: a.Again, Outcome: a.Outcome, Key: r.Header.Get("Idempotency-Key")}
+	if string(a.Body) != "null" {
+		o.Body = a.Body
+	}
+	o.Edited = len(o.Body) > 0
+	switch {
+	case len(o.Key) > byMost:
+		return o, field("Idempotency-Key", fmt.Sprintf("must have at most %d bytes", byMost))
+	case kind == Discard && o.Edited:
+		return o, field("body", "cannot be sent with what is discarded")
+	case o.Outcome != "" && (kind == Discard || o.Outcome != OutcomeNotDone):
+		return o, field("outcome", "may be "+OutcomeNotDone+", of a replay")
+	}
+	return o, nil
+}
+
+func (d *desk) single(ctx context.Context, r *httpdoor.Request, kind string) (*httpdoor.Response, error) {
+	sequence, err := sequenceOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var a asked
+	if err := decode(r, &a); err != nil {
+		return nil, err
+	}
+	wanted, err := operation(r, kind, a)
+	if err != nil {
+		return nil, err
+	}
+	wanted.Letter = sequence
+	done, err := d.decide(ctx, wanted)
+	if err != nil {
+		return nil, err
+	}
+	answer := &httpdoor.Response{Body: done}
+	if done.Outcome == outcomeRecorded {
+		answer.Status = http.StatusAccepted
+	}
+	return answer, nil
+}
+
+// Many is the answer to a request about a selection.
+type Many struct {
+	// Done are those replayed or discarded, recorded ones included.
+	Done    int `json:"done"`
+	Skipped int `json:"skipped"`
+	Failed  int `json:"failed"`
+	// Left of the selection was not looked at, since the limit or the time of the request was over: asking again goes on.
+	Left    int    `json:"left"`
+	Letters []Done `json:"letters"`
+}
+
+// answerIn is the time left for the answer when a selection stops.
+const answerIn = 8 * time.Second
+
+// many decides about a selection, the oldest first and one after another, so that no more than one body is in memory.
+func (d *desk) many(ctx context.Context, r *httpdoor.Request, kind string) (*httpdoor.Response, error) {
+	var a askedMany
+	if err := decode(r, &a); err != nil {
+		return nil, err
+	}
+	wanted, err := operation(r, kind, asked{Why: a.Why, By: a.By, Again: a.Again, Outcome: a.Outcome})
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := d.chosen(a)
+	if err != nil {
+		return nil, err
+	}
+	limit := cmp.Or(a.Limit, len(chosen))
+	answer := Many{Letters: []Done{}}
+	for i, sequence := range chosen {
+		if answer.Done+answer.Failed == limit || over(ctx) {
+			answer.Left = len(chosen) - i
+			break
+		}
+		wanted.Letter = sequence
+		done, err := d.decide(ctx, wanted)
+		if err != nil {
+			if done, err = instead(sequence, err); err != nil {
+				if len(answer.Letters) == 0 {
+					return nil, err
+				}
+				answer.Left = len(chosen) - i // JetStream is away: what was done is told, and asking again goes on
+				break
+			}
+		}
+		answer.add(done)
+	}
+	return &httpdoor.Response{Body: answer}, nil
+}
+
+func (m *Many) add(done Done) {
+	switch done.Outcome {
+	case outcomeSkipped:
+		m.Skipped++
+	case outcomeFailed:
+		m.Failed++
+	default:
+		m.Done++
+	}
+	m.Letters = append(m.Letters, done)
+}
+
+// over tells that there is just time for the answer.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && time.Until(deadline) < answerIn
+}
+
+// instead says what became of a letter that was not replayed, or gives back an error that is not about the letter.
+func instead(sequence uint64, err error) (Done, error) {
+	why, never := impossible(err)
+	if !never {
+		return Done{}, err
+	}
+	done := Done{Sequence: sequence, Outcome: outcomeFailed, Reason: why}
+	if p, ok := errors.AsType[*httpdoor.Problem](err); ok && p.Status == http.StatusConflict {
+		done.Outcome = outcomeSkipped
+	}
+	return done, nil
+}
+
+// chosen gives the letters of a selection, oldest first: those named, or the open ones of a cause.
+func (d *desk) chosen(a askedMany) ([]uint64, error) {
+	switch {
+	case a.Limit < 0:
+		return nil, field("limit", "must be positive")
+	case a.Cause != "" && len(a.Sequences) > 0:
+		return nil, field("cause", "contradicts sequences: name one of them")
+	case a.Cause == "" && len(a.Sequences) == 0:
+		return nil, field("sequences", "are required, or cause")
+	case a.Cause == "":
+		sorted := slices.Sorted(slices.Values(a.Sequences))
+		return slices.Compact(sorted), nil
+	case a.Again || a.Outcome != "":
+		return nil, field("cause", "goes with neither again nor outcome: name the sequences")
+	}
+	if len(d.book.selected(filter{cause: a.Cause}.match)) == 0 {
+		return nil, httpdoor.NotFound("there is no dead letter of the cause " + a.Cause)
+	}
+	var open []uint64
+	for _, s := range d.book.selected(filter{cause: a.Cause, state: Open}.match) {
+		open = append(open, s.Sequence)
+	}
+	slices.Reverse(open)
+	return open, nil
+}

@@ -1,0 +1,255 @@
+package console
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// book is what is known of all letters and operations. What is added twice is there once, and the order in which letters
+// and operations come does not matter, since two streams have none.
+type book struct {
+	mu         sync.RWMutex
+	letters    map[uint64]*Letter
+	siblings   map[sibling][]uint64  // letters of one event, ascending
+	operations map[uint64]*Operation // by place in OPERATIONS
+	ids        map[string]*Operation
+	decisions  map[uint64][]uint64 // of a letter, ascending
+	notes      map[string]*Operation
+	noteIDs    map[uint64]string // of notes, by place
+	unsent     map[string]*Operation
+}
+
+// sibling names the event that letters are about.
+type sibling struct {
+	service string
+	Place
+}
+
+func newBook() *book {
+	return &book{
+		letters: map[uint64]*Letter{}, siblings: map[sibling][]uint64{}, operations: map[uint64]*Operation{},
+		ids: map[string]*Operation{}, decisions: map[uint64][]uint64{}, notes: map[string]*Operation{}, noteIDs: map[uint64]string{},
+		unsent: map[string]*Operation{},
+	}
+}
+
+func (l *Letter) sibling() sibling { return sibling{l.Service, l.Original} }
+
+func (b *book) addLetter(m *jetstream.RawStreamMsg) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := letterOf(m)
+	b.letters[l.Sequence] = l
+	b.siblings[l.sibling()] = insert(b.siblings[l.sibling()], l.Sequence)
+}
+
+// addRecord takes what OPERATIONS holds. What cannot be read was written by hand, and says nothing to us.
+func (b *book) addRecord(m *jetstream.RawStreamMsg) {
+	if o, err := operationOf(m); err == nil {
+		b.addOperation(o)
+	}
+}
+
+func (b *book) addOperation(o *Operation) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o = o.shown()
+	switch o.Kind {
+	case sentKind:
+		b.notes[o.ID], b.noteIDs[o.Sequence] = o, o.ID
+	case Replay, Discard:
+		b.decisions[o.Letter] = insert(b.decisions[o.Letter], o.Sequence)
+		fallthrough
+	case Look:
+		b.operations[o.Sequence], b.ids[o.ID] = o, o
+	}
+	if known := b.ids[o.ID]; known != nil && b.told(known).pending() {
+		b.unsent[o.ID] = known
+	} else {
+		delete(b.unsent, o.ID)
+	}
+}
+
+// insert keeps the list ascending and without repetition.
+func insert(list []uint64, sequence uint64) []uint64 {
+	at, there := slices.BinarySearch(list, sequence)
+	if there {
+		return list
+	}
+	return slices.Insert(list, at, sequence)
+}
+
+func (b *book) forgetLetters(gone func(uint64) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for sequence, l := range b.letters {
+		if !gone(sequence) {
+			continue
+		}
+		delete(b.letters, sequence)
+		left := slices.DeleteFunc(b.siblings[l.sibling()], func(s uint64) bool { return s == sequence })
+		if b.siblings[l.sibling()] = left; len(left) == 0 {
+			delete(b.siblings, l.sibling())
+		}
+	}
+}
+
+func (b *book) forgetOperations(gone func(uint64) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for sequence, o := range b.operations {
+		if !gone(sequence) {
+			continue
+		}
+		delete(b.operations, sequence)
+		delete(b.ids, o.ID)
+		delete(b.unsent, o.ID)
+		left := slices.DeleteFunc(b.decisions[o.Letter], func(s uint64) bool { return s == sequence })
+		if b.decisions[o.Letter] = left; len(left) == 0 {
+			delete(b.decisions, o.Letter)
+		}
+	}
+	for sequence, id := range b.noteIDs {
+		if gone(sequence) {
+			delete(b.noteIDs, sequence)
+			delete(b.notes, id)
+		}
+	}
+}
+
+// look gives a letter and what became of it.
+func (b *book) look(sequence uint64) (Standing, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	l, ok := b.letters[sequence]
+	if !ok {
+		return Standing{}, false
+	}
+	return b.standing(l), true
+}
+
+// standing works out what became of a letter.
+func (b *book) standing(l *Letter) Standing {
+	s := Standing{Letter: l, State: Open}
+	if origin := b.ids[l.replay]; origin != nil {
+		s.ReplayOf = origin.Letter
+	}
+	for _, sequence := range b.decisions[l.Sequence] {
+		s.last = sequence
+		o := b.told(b.operations[sequence])
+		if o.Failed != "" { // as if it had not been decided
+			continue
+		}
+		s.Last, s.State, s.FailedAgainAs = o, Discarded, 0
+		if o.Kind == Replay {
+			s.State, s.FailedAgainAs = Replayed, b.failedAgain(l, o)
+			s.Replays++
+		}
+	}
+	return s
+}
+
+// told gives an operation with what is noted of its sending.
+func (b *book) told(o *Operation) *Operation {
+	note := b.notes[o.ID]
+	if note == nil {
+		return o
+	}
+	copied := *o
+	copied.Sent, copied.Failed = note.At, note.Failed
+	return &copied
+}
+
+// failedAgain finds the letter that a replay came back as. One without the replay's id, as of a replay by hand, is known
+// by its event and its time.
+func (b *book) failedAgain(l *Letter, replay *Operation) uint64 {
+	for _, sequence := range b.siblings[l.sibling()] {
+		s := b.letters[sequence]
+		byHand := s.replay == "" && l.Original.Stream != "" && s.Time.After(replay.At)
+		if sequence > l.Sequence && (s.replay == replay.ID || byHand) {
+			return sequence
+		}
+	}
+	return 0
+}
+
+// decided gives what was decided about a letter, in order.
+func (b *book) decided(letter uint64) []*Operation {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	all := []*Operation{}
+	for _, sequence := range b.decisions[letter] {
+		all = append(all, b.told(b.operations[sequence]))
+	}
+	return all
+}
+
+// selected gives the letters that match, newest first.
+func (b *book) selected(match func(Standing) bool) []Standing {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var found []Standing
+	for _, l := range b.letters {
+		if s := b.standing(l); match(s) {
+			found = append(found, s)
+		}
+	}
+	slices.SortFunc(found, func(x, y Standing) int { return cmp.Compare(y.Sequence, x.Sequence) })
+	return found
+}
+
+// done gives the operations that match, newest first.
+func (b *book) done(match func(*Operation) bool) []*Operation {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	found := []*Operation{}
+	for _, sequence := range slices.Backward(slices.Sorted(maps.Keys(b.operations))) {
+		if o := b.told(b.operations[sequence]); match(o) {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+// pending gives the replays that are decided and not sent, in the order in which they were decided.
+func (b *book) pending(before time.Time) []*Operation {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var all []*Operation
+	for _, o := range b.unsent {
+		if !o.At.After(before) {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(x, y *Operation) int { return cmp.Compare(x.Sequence, y.Sequence) })
+	return all
+}
+
+// causes groups letters, those with the most open ones first.
+func causes(letters []Standing) []*Cause {
+	by := map[string]*Cause{}
+	for _, l := range letters { // newest first
+		c := by[l.Cause]
+		if c == nil {
+			c = &Cause{Cause: l.Cause, Service: l.Service, Subject: l.Subject, Class: l.Class, Field: l.Field, Reason: l.Reason, Newest: l.Time}
+			by[l.Cause] = c
+		}
+		c.Oldest = l.Time
+		switch l.State {
+		case Open:
+			c.Open++
+		case Replayed:
+			c.Replayed++
+		case Discarded:
+			c.Discarded++
+		}
+	}
+	return slices.SortedFunc(maps.Values(by), func(x, y *Cause) int {
+		return cmp.Or(cmp.Compare(y.Open, x.Open), y.Newest.Compare(x.Newest), cmp.Compare(x.Cause, y.Cause))
+	})
+}
