@@ -33,6 +33,8 @@ func (r *refusal) Unwrap() []error { return []error{ErrUnavailable, r.APIError} 
 const (
 	// publishAttempt is one try; nats.go itself repeats only when nobody is there to answer.
 	publishAttempt = 2 * time.Second
+	// publishAgain is the time between two tries.
+	publishAgain = 100 * time.Millisecond
 	// publishTotal is all of them: a door must answer within a few seconds.
 	publishTotal = 5 * time.Second
 	// workPatience is all of them in a handler, for whom nobody waits: three nodes elect a leader within nine seconds, and
@@ -221,7 +223,7 @@ func (b *Bus) storeWithin(ctx context.Context, m *nats.Msg, patience time.Durati
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(publishAgain):
 		}
 	}
 }

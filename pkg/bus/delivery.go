@@ -11,6 +11,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/fault"
 )
 
 // Headers that travel with a held event and with a dead letter.
@@ -55,6 +56,7 @@ type delivery struct {
 	outcome  string // what a person decided about a lost answer
 	entered  bool   // it has passed its vendor's gate
 	follows  bool   // it is not the first of its wave
+	failed   bool   // its last try did
 	// fraction of the jitter of its delays, from 0 to 1: the same for all of a wave, so that they come back together.
 	fraction float64
 
@@ -77,6 +79,8 @@ func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
 		d.subject = h.Get(HeaderSubject)
 		d.attempts = number(h.Get(HeaderAttempts))
 		d.suspect = number(h.Get(HeaderSuspect))
+		class := fault.Class(h.Get(HeaderClass))
+		d.failed = class == fault.Transient || class == fault.Unknown
 		d.replay, d.outcome = h.Get(HeaderReplay), h.Get(HeaderOutcome)
 		if stream := h.Get(HeaderStream); stream != "" {
 			d.origin.Stream, d.origin.Sequence = stream, uint64(number(h.Get(HeaderSequence)))

@@ -35,7 +35,7 @@ const (
 // settle is the one place that decides what happens to a message.
 func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 	// Settling must work while handlers are cancelled, hence a context of its own.
-	patience := 2 * publishTotal
+	patience := workPatience
 	if c.handling.Err() != nil {
 		patience = time.Second // the grace period is over: what cannot be settled now, the broker delivers again
 	}
@@ -111,11 +111,19 @@ func (c *Consuming) report(d *delivery, f *fault.Fault, outcome string, took, de
 
 // ack waits for the broker's word, since the plain form says nothing when it gets lost.
 func (c *Consuming) ack(ctx context.Context, d *delivery) error {
-	err := d.msg.DoubleAck(ctx)
-	if errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
-		return nil
+	for {
+		try, cancel := context.WithTimeout(ctx, publishAttempt)
+		err := d.msg.DoubleAck(try)
+		cancel()
+		if err == nil || errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(publishAgain): // said into a dead connection, or to a leader that is gone
+		}
 	}
-	return err
 }
 
 // retry holds the event until its next attempt, or puts it into the dead letters after the last.
@@ -186,7 +194,7 @@ func (c *Consuming) hold(ctx context.Context, d *delivery, delay time.Duration, 
 	m.Header.Set("Nats-Schedule-Target", topology.DueSubject(c.bus.service))
 	// Of the message in hand, not of event and attempt: a hold that counts no attempt must not repeat its id.
 	m.Header.Set(nats.MsgIdHdr, c.inHand(d))
-	if _, err := c.bus.store(ctx, m); err != nil {
+	if _, err := c.bus.storeWithin(ctx, m, workPatience); err != nil {
 		if errors.Is(err, nats.ErrMaxPayload) {
 			return c.deadLetter(ctx, d, fault.Invalid, fault.New(fault.Invalid, "the event is too large to be held for a retry"))
 		}
@@ -222,12 +230,12 @@ func (c *Consuming) deadLetter(ctx context.Context, d *delivery, class fault.Cla
 		m.Header.Set(HeaderRule, headerSafe(f.Rule))
 	}
 	m.Header.Set(nats.MsgIdHdr, "dead:"+c.inHand(d))
-	_, err := c.bus.store(ctx, m)
+	_, err := c.bus.storeWithin(ctx, m, workPatience)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		// With our headers it would not fit. The original stays where the headers say.
 		m.Data = nil
 		m.Header.Set(HeaderReason, m.Header.Get(HeaderReason)+" (the body is too large for a copy: see "+HeaderStream+" and "+HeaderSequence+")")
-		_, err = c.bus.store(ctx, m)
+		_, err = c.bus.storeWithin(ctx, m, workPatience)
 	}
 	if err != nil {
 		return fmt.Errorf("storing the dead letter: %w", err)

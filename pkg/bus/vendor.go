@@ -105,6 +105,8 @@ func (c *Consuming) pauseFleet(ctx context.Context, g *gate, until time.Time) {
 	if !g.whole() || !g.tellFleet(until) {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, publishAttempt) // what is in hand must be held still
+	defer cancel()
 	for _, stream := range []string{topology.Events, topology.Retries} {
 		if err := c.extendPause(ctx, stream, until); err != nil {
 			// Not fatal: this replica's gate is shut, the others will find out by themselves.
@@ -155,6 +157,8 @@ func (c *Consuming) held(ctx context.Context) (int, error) {
 
 // waitingText is for a log line, which is written also when the broker cannot be asked.
 func (c *Consuming) waitingText(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, publishAttempt)
+	defer cancel()
 	events, _, err := c.waiting(ctx)
 	if err != nil {
 		return "not known: " + err.Error()

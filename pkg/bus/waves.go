@@ -92,21 +92,30 @@ func (c *Consuming) waveOf(d *delivery) string {
 	if err != nil || key == "" {
 		return ""
 	}
-	return fmt.Sprint(d.subject, " ", d.suspect, " ", key)
+	return fmt.Sprint(d.subject, " ", d.blemishes(), " ", key)
 }
 
-// max is the most events that go with this one. Those that were in hand when the process ended are apart from the others,
-// and fewer each time: one of them may be what ends it, and must not take the others along; but a thousand innocents must not
-// go one by one for that.
+// max is the most events that go with this one: fewer each time that something went wrong with it. One of those with which
+// it went wrong may be the cause, and must not take the others along again; but a thousand innocents must not go one by
+// one for that.
 func (w *waves) max(d *delivery) int {
 	most := w.Max
-	for range d.suspect {
-		most /= suspectShare
+	for range d.blemishes() {
+		most /= blemishedShare
 	}
 	return most
 }
 
-const suspectShare = 10
+const blemishedShare = 10
+
+// blemishes is how often the event was in hand when the process ended, or else failed, if that is how its last try ended.
+// They go apart from events without any.
+func (d *delivery) blemishes() int {
+	if d.failed {
+		return d.suspect + d.attempts
+	}
+	return d.suspect
+}
 
 // gather adds a delivery to the wave of its key, or begins one.
 func (c *Consuming) gather(key string, d *delivery) {

@@ -221,40 +221,55 @@ func TestFewEventsDoNotWaitForTheLargeWaves(t *testing.T) {
 	bustest.Eventually(t, "the lone one beside it", func() bool { return few.Load() == 1 })
 }
 
-func TestSuspectsGoInSmallerWavesApartFromOthers(t *testing.T) {
-	t.Parallel()
-	broker := bustest.Start(t, topology.Settings{})
-	var got tide
-	c := gathering(func(_ context.Context, wave []event.Event) []error { return got.add(wave) })
-	var alone atomic.Int32
-	c.Handle = func(context.Context, event.Event) error { alone.Add(1); return nil }
-	c.Waves.Max = 100
-	const n = 40
-	for suspect := range 3 {
-		for i := range n {
-			m := nats.NewMsg(topology.DueSubject(service))
-			m.Data = fmt.Appendf(nil, `{"responseId":"%d-%d","subject":"x","accountId":"1"}`, suspect, i)
-			m.Header.Set(bus.HeaderSubject, subject)
-			m.Header.Set(bus.HeaderSuspect, strconv.Itoa(suspect))
-			if _, err := broker.JS.PublishMsg(t.Context(), m); err != nil {
-				t.Fatal(err)
+// Of three groups of forty, the first is fresh or merely waits, the second had one mishap and the third two.
+func TestEventsThatSomethingWentWrongWithGoInSmallerWavesApartFromOthers(t *testing.T) {
+	for name, headers := range map[string]func(mishaps int) map[string]string{
+		"in hand when the process ended": func(n int) map[string]string { return map[string]string{bus.HeaderSuspect: strconv.Itoa(n)} },
+		"failed": func(n int) map[string]string {
+			if n == 0 { // waiting for what is not there yet is nothing wrong
+				return map[string]string{bus.HeaderAttempts: "3", bus.HeaderClass: string(fault.NotYet)}
 			}
-		}
-	}
-	consume(t, broker.Bus(service), c)
-	bustest.Eventually(t, "all handled", func() bool {
-		events, _ := got.sizes()
-		return events == 2*n && alone.Load() == n
-	})
-	for _, wave := range got.waves {
-		first := wave[0].Data.(*eventsv1.FeedbackRaised).GetResponseId()[:1]
-		if first == "1" && len(wave) > 10 {
-			t.Errorf("%d suspects together, want 10 at most", len(wave))
-		}
-		for _, e := range wave {
-			if got := e.Data.(*eventsv1.FeedbackRaised).GetResponseId()[:1]; got != first {
-				t.Errorf("one of round %s goes with one of round %s", got, first)
+			return map[string]string{bus.HeaderAttempts: strconv.Itoa(n), bus.HeaderClass: string(fault.Transient)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := bustest.Start(t, topology.Settings{})
+			var got tide
+			c := gathering(func(_ context.Context, wave []event.Event) []error { return got.add(wave) })
+			var alone atomic.Int32
+			c.Handle = func(context.Context, event.Event) error { alone.Add(1); return nil }
+			c.Waves.Max = 100
+			const n = 40
+			for mishaps := range 3 {
+				for i := range n {
+					m := nats.NewMsg(topology.DueSubject(service))
+					m.Data = fmt.Appendf(nil, `{"responseId":"%d-%d","subject":"x","accountId":"1"}`, mishaps, i)
+					m.Header.Set(bus.HeaderSubject, subject)
+					for header, value := range headers(mishaps) {
+						m.Header.Set(header, value)
+					}
+					if _, err := broker.JS.PublishMsg(t.Context(), m); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
-		}
+			consume(t, broker.Bus(service), c)
+			bustest.Eventually(t, "all handled", func() bool {
+				events, _ := got.sizes()
+				return events == 2*n && alone.Load() == n
+			})
+			for _, wave := range got.waves {
+				group := func(e event.Event) string { return e.Data.(*eventsv1.FeedbackRaised).GetResponseId()[:1] }
+				if group(wave[0]) == "1" && len(wave) > 10 {
+					t.Errorf("%d together, want 10 at most", len(wave))
+				}
+				for _, e := range wave {
+					if group(e) != group(wave[0]) {
+						t.Errorf("one of group %s goes with one of group %s", group(e), group(wave[0]))
+					}
+				}
+			}
+		})
 	}
 }

@@ -34,6 +34,9 @@ func Recognition(responseID string) Key { return Key{"awardco.recognition", resp
 // RecognitionIndex leads from Awardco's id of a recognition back to the response that it was made for.
 func RecognitionIndex(recognitionID string) Key { return Key{"awardco.index", recognitionID} }
 
+// RecognitionLatest is the recognition of a kind that was sent last and confirmed.
+func RecognitionLatest(kind string) Key { return Key{"awardco.latest", kind} }
+
 // RecognitionHeard is what Awardco itself has told about the recognition of a response, by webhook.
 func RecognitionHeard(responseID string) Key { return Key{"awardco.heard", responseID} }
 

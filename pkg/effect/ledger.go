@@ -189,6 +189,17 @@ type Run struct {
 // LoopID is the loop of the event that caused the effect first.
 func (r *Run) LoopID() string { return r.record.LoopID }
 
+// SentAt is when a step was sent last or, where its answer was lost, when that was given up. It is zero for one that was
+// never sent.
+func (r *Run) SentAt(step string) time.Time {
+	for _, s := range r.record.Steps {
+		if s.Name == step {
+			return s.SentAt
+		}
+	}
+	return time.Time{}
+}
+
 // Done is a confirmed effect.
 type Done[T any] struct {
 	Result T

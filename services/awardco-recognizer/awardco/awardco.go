@@ -148,29 +148,36 @@ const (
 // Find looks through the newest recognitions of the feed (GET /v1/custom-feed, §3.4) for our tag. Finding it is
 // certain; not finding it is not, since the feed's completeness is not documented (§10).
 func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, error) {
+	s, found, _, err := c.FindBeside(ctx, reference, "")
+	return s, found, err
+}
+
+// FindBeside is [Client.Find] that also tells whether the feed shows the recognition of another reference, if one is given.
+func (c *Client) FindBeside(ctx context.Context, reference, witness string) (s Submitted, found, shown bool, err error) {
 	for page := 1; page <= feedPages; page++ {
 		answer, err := c.feed(ctx, "read feed", page, feedPage)
 		if err != nil {
-			return Submitted{}, false, err
+			return Submitted{}, false, false, err
 		}
 		var content any
 		if err := answer.Decode(&content); err != nil {
-			return Submitted{}, false, err
+			return Submitted{}, false, false, err
 		}
 		items, isFeed := entries(content)
 		if !isFeed { // to take it for an empty feed could mean to recognise twice
-			return Submitted{}, false, answer.Malformed("there is no list in it")
+			return Submitted{}, false, false, answer.Malformed("there is no list in it")
 		}
 		for _, item := range items {
 			if Holds(item, reference) {
-				return Submitted{ID: itemID(item)}, true, nil
+				return Submitted{ID: itemID(item)}, true, shown, nil
 			}
+			shown = shown || witness != "" && Holds(item, witness)
 		}
 		if len(items) == 0 {
 			break
 		}
 	}
-	return Submitted{}, false, nil
+	return Submitted{}, false, shown, nil
 }
 
 func (c *Client) feed(ctx context.Context, operation string, page, limit int) (*outbound.Answer, error) {

@@ -5,6 +5,7 @@ package recognizer
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -49,7 +50,7 @@ func Define() service.Definition {
 }
 
 func start(ctx context.Context, h *service.Host, s *Settings) error {
-	rec := &recognizer{settings: s, bus: h.Bus, ledger: h.Ledger()}
+	rec := &recognizer{settings: s, bus: h.Bus, ledger: h.Ledger(), log: h.Log}
 	rec.decisions = &decisions{source: h.Name, publish: h.Bus, ledger: rec.ledger}
 	rec.points = &points{ledger: rec.ledger, perDay: s.MaxPerDay, now: time.Now, log: h.Log}
 	if err := rec.connect(h); err != nil {
@@ -84,6 +85,7 @@ type recognizer struct {
 	points     *points
 	decisions  *decisions
 	recipients recipients.Resolver
+	log        *slog.Logger
 	// awardco is nil where only the intake is used.
 	awardco *awardco.Client
 	submit  func(context.Context, awardco.Recognition) (awardco.Submitted, error)
@@ -207,15 +209,20 @@ type attempt struct {
 	*recognizer
 	request *eventsv1.RecognitionRequested
 	at      time.Time
-	// sought: an earlier try has sent it, got no answer, and it was not found since.
-	sought bool
+	// sought: an earlier try has sent it, got no answer, and it was not found since. absent: it would have been, had it been
+	// made.
+	sought, absent bool
+	// sentAt is when an earlier try sent it, or gave its answer up.
+	sentAt time.Time
 	// held is why it was not sent, for a person to decide.
 	held     *fault.Fault
 	reserved *reservation
 }
 
 func (a *attempt) run(ctx context.Context, run *effect.Run) (awardco.Submitted, error) {
-	s, err := effect.Step(ctx, run, "recognition", effect.Write[awardco.Submitted]{
+	const step = "recognition"
+	a.sentAt = run.SentAt(step)
+	s, err := effect.Step(ctx, run, step, effect.Write[awardco.Submitted]{
 		Send:  a.send,
 		Probe: a.probe,
 	})
@@ -227,9 +234,9 @@ func (a *attempt) run(ctx context.Context, run *effect.Run) (awardco.Submitted, 
 }
 
 // send makes the recognition. An award is hard to take back: one whose answer was lost, and which nothing shows after a
-// while either, waits for a person.
+// while either, waits for a person, unless it is clear that it was not made.
 func (a *attempt) send(ctx context.Context) (awardco.Submitted, error) {
-	if a.sought && !a.settings.TrustFeed {
+	if a.sought && !a.absent && !a.settings.TrustFeed {
 		return awardco.Submitted{}, fault.New(fault.Person,
 			"the answer to the recognition was lost and nothing shows it was made: look for %s in Awardco before replaying",
 			awardco.Tag(a.request.GetResponseId()))
@@ -241,8 +248,12 @@ func (a *attempt) send(ctx context.Context) (awardco.Submitted, error) {
 	if err != nil {
 		return awardco.Submitted{}, a.hold(err)
 	}
+	sent := time.Now()
 	s, err := a.submit(ctx, rec)
-	if fault.Is(err, fault.Refused) {
+	switch {
+	case err == nil:
+		a.noteLatest(ctx, sent)
+	case fault.Is(err, fault.Refused):
 		a.reserved.giveBack(ctx)
 	}
 	return s, err
@@ -269,7 +280,7 @@ func (a *attempt) probe(ctx context.Context) (awardco.Submitted, bool, error) {
 	}
 	switch a.settings.readBack() {
 	case readFeed:
-		return a.awardco.Find(ctx, reference)
+		return a.findInFeed(ctx)
 	case readReport:
 		const early = 7 * 24 * time.Hour // the event may be a later copy of the one that was sent
 		return a.awardco.FindInReport(ctx, reference, a.at.Add(-early))

@@ -157,6 +157,55 @@ func TestLostAnswerThatTheFeedDoesNotShowWaitsForAPerson(t *testing.T) {
 	bustest.Eventually(t, "found", func() bool { return len(servicetest.Events(t, f.broker, subjects.RecognitionSubmitted)) == 1 })
 }
 
+func TestLostRecognitionIsSentAgainWhenTheFeedShowsALaterOneAndNotIt(t *testing.T) {
+	second := strings.ReplaceAll(praise, "R_1", "R_2")
+	lost := func(t *testing.T, f fixture) {
+		servicetest.Crashed(t, f.broker, effect.Recognition("R_1"), "L-1", servicetest.Step{Name: "recognition"}) // an hour ago
+		f.broker.Publish(subjects.RecognitionRequested, second)
+		submitted(f, 1)
+	}
+	t.Run("it does", func(t *testing.T) {
+		f := start(t, nil)
+		lost(t, f)
+		f.broker.Publish(subjects.RecognitionRequested, praise)
+		submitted(f, 2)
+		f.Settled()
+		if n := f.awards.count(); n != 2 {
+			t.Errorf("%d recognitions, want 2", n)
+		}
+	})
+	for name, env := range map[string]servicetest.Env{
+		"the feed shows neither":           {"AWARDCO_LOOK_FOR": "24h"},
+		"the later one is of another kind": {"AWARDCO_LOOK_FOR": "24h", "AWARDCO_PROGRAM": "Another programme"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, env)
+			request := praise
+			if env["AWARDCO_PROGRAM"] != "" {
+				request = strings.Replace(praise, `,"program":"Customer praise"`, "", 1)
+			} else {
+				f.awards.shape = func([]any) any { return []any{} }
+			}
+			lost(t, f)
+			f.broker.Publish(subjects.RecognitionRequested, request)
+			bustest.Eventually(t, "held, to be looked for again", func() bool {
+				return len(f.broker.Messages(topology.Retries, topology.HoldSubject(topology.AwardcoRecognizer, "*"))) == 1
+			})
+			if n := f.awards.count(); n != 1 {
+				t.Errorf("%d recognitions, want 1", n)
+			}
+		})
+	}
+	t.Run("it has an amount", func(t *testing.T) {
+		f := start(t, servicetest.Env{"AWARDCO_MAX_AMOUNT": "20", "AWARDCO_MAX_AMOUNT_PER_DAY": "20", "AWARDCO_CENTRAL_BUDGET": "true"})
+		lost(t, f)
+		f.broker.Publish(subjects.RecognitionRequested, strings.TrimSuffix(praise, "}")+`,"amount":5}`)
+		if letter := f.Dead(1)[0]; letter.Class != "person" {
+			t.Errorf("dead letter %+v", letter)
+		}
+	})
+}
+
 func TestLostAnswerIsGivenTimeBeforeAPersonIsAsked(t *testing.T) {
 	f := start(t, nil)
 	f.awards.Drop(recognize)

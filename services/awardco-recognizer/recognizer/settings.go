@@ -75,7 +75,9 @@ type Settings struct {
 	CentralBudget bool   `envconfig:"AWARDCO_CENTRAL_BUDGET" default:"false" desc:"whether the programme pays from a central budget, so that an amount needs no AWARDCO_BUDGET"`
 
 	ReadBack  string `envconfig:"AWARDCO_READBACK" default:"feed" desc:"where a recognition is looked for whose answer was lost: feed (GET /v1/custom-feed), report (report 5, private ones too) or none"`
-	TrustFeed bool   `envconfig:"AWARDCO_TRUST_FEED" default:"false" desc:"whether a recognition that AWARDCO_READBACK does not show was not made, so that a lost answer may be sent again; otherwise it waits for a person"`
+	TrustFeed bool   `envconfig:"AWARDCO_TRUST_FEED" default:"false" desc:"whether a recognition that AWARDCO_READBACK does not show was not made, so that a lost answer may be sent again; otherwise only one without an amount, when the feed shows a later one of ours"`
+	// LookFor is how long that takes at most.
+	LookFor time.Duration `envconfig:"AWARDCO_LOOK_FOR" default:"1h" desc:"how long a recognition whose answer was lost is looked for before it waits for a person; a day at most"`
 
 	WebhookScheme  string           `envconfig:"AWARDCO_WEBHOOK_SCHEME" default:"awardco" desc:"what a caller of POST /awardco/webhooks must prove: awardco (signature), api-key (credentials as for other doors) or none"`
 	WebhookSecrets settings.Secrets `envconfig:"AWARDCO_WEBHOOK_SECRETS" desc:"secrets of the signature, separated by commas: two while one is replaced; without any, scheme awardco refuses everybody"`
@@ -123,6 +125,7 @@ func (s *Settings) Validate() error {
 	say(s.directory() == directoryUsers && s.UsersRefresh <= 0, "AWARDCO_USERS_REFRESH must be above 0")
 	say(utf8.RuneCountInString(s.Title) > titleMax, "AWARDCO_TITLE is longer than %d characters", titleMax)
 	say(s.NoteMax < 0 || s.NoteMax > 0 && s.NoteMax < 150, "AWARDCO_NOTE_MAX must be 0, or 150 or more: our reference may have to fit")
+	say(s.LookFor < 0 || s.LookFor > 24*time.Hour, "AWARDCO_LOOK_FOR must be between 0 and 24h")
 	say(s.MaxAmount < 0, "AWARDCO_MAX_AMOUNT must not be below 0")
 	say(s.MaxAmount > 0 && s.MaxPerDay < s.MaxAmount, "AWARDCO_MAX_AMOUNT_PER_DAY must be at least AWARDCO_MAX_AMOUNT: points are not taken back")
 	say(s.PerMinute < 0 || s.Parallel < 0, "AWARDCO_PER_MINUTE and AWARDCO_PARALLEL must not be below 0")

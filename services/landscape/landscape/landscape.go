@@ -54,6 +54,16 @@ type Expectation = demo.Expectation
 // Campaign is one campaign of the demonstration and how far it has come.
 type Campaign = demo.Campaign
 
+// Fault is one way in which a vendor misbehaves on request, as POST /landscape/faults takes it.
+type Fault = faults.Fault
+
+// The kinds of fault that measurements use; the README has all.
+const (
+	FaultStatus     = faults.Status
+	FaultLostAnswer = faults.LostAnswer
+	FaultHang       = faults.Hang
+)
+
 // Calls are the calls that came to the vendors, by vendor and operation.
 type Calls = traffic.Counts
 

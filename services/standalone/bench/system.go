@@ -1,36 +1,31 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
-	"github.com/closeloop/closeloop/pkg/odata"
-	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/standalone/internal/lab"
 )
 
 // system is closeloop with its simulated vendors, in processes of its own.
 type system struct {
-	dir, url, natsURL string
-	env               []string
-	processes         []*exec.Cmd
-	nc                *nats.Conn
-	js                jetstream.JetStream
+	dir, natsURL string
+	env          []string
+	vendors      lab.Landscape
+	processes    []*lab.Process
+	nc           *nats.Conn
+	js           jetstream.JetStream
 }
 
 // start builds and starts standalone, without a campaign and without people who answer.
@@ -40,70 +35,61 @@ func start(ctx context.Context, env ...string) (*system, error) {
 		return nil, err
 	}
 	s := &system{dir: dir}
-	httpPort, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	natsPort, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	s.url, s.natsURL = "http://localhost:"+strconv.Itoa(httpPort), "nats://127.0.0.1:"+strconv.Itoa(natsPort)
-	s.env = append(os.Environ(), append([]string{
-		"DATA_DIR=" + filepath.Join(dir, "data"), "HTTP_ADDR=127.0.0.1:" + strconv.Itoa(httpPort), "STANDALONE_NATS_PORT=" + strconv.Itoa(natsPort),
-		"STANDALONE_CAMPAIGN=0", "LANDSCAPE_PEOPLE=off", "INGRESS_AUTH=none",
-		"LOG_FORMAT=json", "LOG_LEVEL=warn",
-	}, env...)...)
-	if err := s.launch(ctx, "./services/standalone", "standalone"); err != nil {
-		return nil, errors.Join(err, s.stop())
-	}
-	if err := s.ready(ctx); err != nil {
-		return nil, errors.Join(err, s.stop())
-	}
-	if s.nc, err = nats.Connect(s.natsURL); err == nil {
-		s.js, err = jetstream.New(s.nc)
-	}
-	if err != nil {
+	if err := s.start(ctx, env); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
 	return s, nil
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func (s *system) start(ctx context.Context, env []string) error {
+	address, err := lab.FreeAddress()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	broker, err := lab.FreeAddress()
+	if err != nil {
+		return err
+	}
+	_, port, _ := strings.Cut(broker, ":")
+	s.natsURL = "nats://" + broker
+	s.vendors = lab.Landscape{URL: "http://" + address, Username: "simulated", Password: "simulated"}
+	s.env = append(os.Environ(), append([]string{
+		"DATA_DIR=" + filepath.Join(s.dir, "data"), "HTTP_ADDR=" + address, "STANDALONE_NATS_PORT=" + port,
+		"STANDALONE_CAMPAIGN=0", "LANDSCAPE_PEOPLE=off", "INGRESS_AUTH=none",
+		"LOG_FORMAT=json", "LOG_LEVEL=warn",
+	}, env...)...)
+	if err := s.launch(ctx, "standalone", "standalone"); err != nil {
+		return err
+	}
+	if err := lab.Ready(ctx, s.vendors.URL); err != nil {
+		return err
+	}
+	if s.nc, err = nats.Connect(s.natsURL); err != nil {
+		return err
+	}
+	s.js, err = jetstream.New(s.nc)
+	return err
 }
 
 // launch builds a service and starts it. What it says goes to a file beside its data.
-func (s *system) launch(ctx context.Context, folder, name string, env ...string) error {
-	binary := filepath.Join(s.dir, filepath.Base(folder))
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, folder)
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return fmt.Errorf("building %s: %w", folder, err)
-	}
-	output, err := os.Create(filepath.Join(s.dir, name+".log"))
+func (s *system) launch(ctx context.Context, service, name string, env ...string) error {
+	built, err := lab.Build(ctx, s.dir, service)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary) // stopped by stop, which lets it drain
-	cmd.Env, cmd.Stdout, cmd.Stderr = append(s.env, env...), output, output
-	if err := cmd.Start(); err != nil {
+	p, err := lab.Launch(s.dir, name, built[service], append(s.env, env...)...)
+	if err != nil {
 		return err
 	}
-	s.processes = append(s.processes, cmd)
+	s.processes = append(s.processes, p)
 	return nil
 }
 
 // replicas starts further linkers, so that there are n in all.
 func (s *system) replicas(ctx context.Context, n int) error {
 	for i := 1; i < n; i++ {
-		err := s.launch(ctx, "./services/qualtrics-linker", fmt.Sprint("linker-", i),
-			"HTTP_ADDR=127.0.0.1:0", "NATS_URL="+s.natsURL, "QUALTRICS_BASE_URL="+s.url+"/API/v3", "QUALTRICS_API_TOKEN=simulated-token",
+		err := s.launch(ctx, topology.QualtricsLinker, fmt.Sprint("linker-", i),
+			"HTTP_ADDR=127.0.0.1:0", "NATS_URL="+s.natsURL, "QUALTRICS_BASE_URL="+s.vendors.URL+"/API/v3", "QUALTRICS_API_TOKEN=simulated-token",
 			"QUALTRICS_DIRECTORY_ID=POOL_simulated", "QUALTRICS_MAILING_LIST_ID=CG_simulated", "QUALTRICS_SURVEY_ID=SV_service")
 		if err != nil {
 			return err
@@ -123,71 +109,24 @@ func (s *system) stop() error {
 	if s.nc != nil {
 		s.nc.Close()
 	}
+	var errs []error
 	for _, p := range s.processes {
-		_ = p.Process.Signal(os.Interrupt)
+		p.Interrupt()
 	}
 	for _, p := range s.processes {
-		_ = p.Wait()
+		errs = append(errs, p.Stop())
 	}
-	return os.RemoveAll(s.dir)
-}
-
-func (s *system) ready(ctx context.Context) error {
-	return until(ctx, time.Minute, "closeloop is ready", func() (bool, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/readyz", nil)
-		if err != nil {
-			return false, err
-		}
-		return s.do(req, nil) == nil, nil
-	})
-}
-
-// until waits for something, and gives up when nothing of it has come for so long: done tells how far it is by being
-// called again.
-func until(ctx context.Context, patience time.Duration, what string, done func() (bool, error)) error {
-	ticker := time.NewTicker(25 * time.Millisecond)
-	defer ticker.Stop()
-	deadline := time.After(patience)
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-deadline:
-			return fmt.Errorf("it did not happen in %s: %s", patience, what)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// count tells how many events there are under a subject.
-func (s *system) count(ctx context.Context, stream, subject string) (int, error) {
-	str, err := s.js.Stream(ctx, stream)
-	if err != nil {
-		return 0, err
-	}
-	info, err := str.Info(ctx, jetstream.WithSubjectFilter(subject))
-	if err != nil {
-		return 0, err
-	}
-	n := 0
-	for _, messages := range info.State.Subjects {
-		n += int(messages)
-	}
-	return n, nil
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
 // reach waits until there are n events under a subject, and fails on the first dead letter.
 func (s *system) reach(ctx context.Context, patience time.Duration, subject string, n int) error {
-	return until(ctx, patience, fmt.Sprint(n, " events ", subject), func() (bool, error) {
-		dead, err := s.count(ctx, topology.DeadLetters, "deadletter.>")
+	return lab.Until(ctx, patience, fmt.Sprint(n, " events ", subject), func() (bool, error) {
+		dead, err := lab.Count(ctx, s.js, topology.DeadLetters, "deadletter.>")
 		if err == nil && dead > 0 {
 			err = fmt.Errorf("%d dead letters", dead)
 		}
-		have, countErr := s.count(ctx, topology.Events, subject)
+		have, countErr := lab.Count(ctx, s.js, topology.Events, subject)
 		return have >= n, errors.Join(err, countErr)
 	})
 }
@@ -215,43 +154,18 @@ func (s *system) request(ctx context.Context, prefix string, n int, campaign boo
 
 func outboundID(prefix string, i int) string { return fmt.Sprintf("OB-%s-%06d", prefix, i) }
 
-// invite writes what SAP Marketing Cloud itself writes when a campaign sends: a SURVEY_DISTRIBUTION for each member.
+// invite writes what SAP Marketing Cloud itself writes when a campaign sends.
 func (s *system) invite(ctx context.Context, prefix string, n int) error {
-	calls, err := outbound.New(outbound.Options{Vendor: "sap-marketing", BaseURL: s.url})
-	if err != nil {
-		return err
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = outboundID(prefix, i)
 	}
-	session, err := odata.New(odata.Options{
-		Outbound: calls, ServiceRoot: "/sap/opu/odata/sap/API_MKT_INTERACTION_SRV", Username: "simulated", Password: "simulated",
-	})
-	if err != nil {
-		return err
-	}
-	const atOnce = 500
-	for from := 0; from < n; from += atOnce {
-		var all []any
-		for i := from; i < min(from+atOnce, n); i++ {
-			all = append(all, map[string]any{
-				"InteractionUUID": "00000000-0000-0000-0000-000000000000", "InteractionType": "SURVEY_DISTRIBUTION",
-				"InteractionTimeStampUTC": time.Now().UTC().Format(time.RFC3339), "InteractionSourceObjectType": "CUAN_CAMPAIGN_OUTBOUND",
-				"InteractionSourceObject": outboundID(prefix, i),
-			})
-		}
-		var ignored json.RawMessage
-		if err := session.Create(ctx, "invite", "InteractionsDeepInsert", map[string]any{"Interactions": all}, &ignored); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.vendors.Invite(ctx, ids)
 }
 
 // change sets switches of the simulated Qualtrics.
 func (s *system) change(ctx context.Context, switches string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, s.url+"/landscape/qualtrics/switches", bytes.NewBufferString(switches))
-	if err != nil {
-		return err
-	}
-	return s.do(req, nil)
+	return s.vendors.Switch(ctx, switches)
 }
 
 // operation is what the vendors say of the calls of one kind.
@@ -273,39 +187,9 @@ type counted struct {
 	QualtricsLimits []limit
 }
 
-func (s *system) calls(ctx context.Context) (counted, error) {
-	var c counted
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/landscape/calls", nil)
-	if err == nil {
-		err = s.do(req, &c)
-	}
+func (s *system) calls(ctx context.Context) (c counted, err error) {
+	err = lab.Call(ctx, http.MethodGet, s.vendors.URL+"/landscape/calls", nil, &c)
 	return c, err
 }
 
-func (s *system) forgetCalls(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, s.url+"/landscape/calls", nil)
-	if err != nil {
-		return err
-	}
-	return s.do(req, nil)
-}
-
-func (s *system) do(req *http.Request, into any) error {
-	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	answer, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return err
-	}
-	if answer.StatusCode >= 400 {
-		return fmt.Errorf("%s %s: %s: %s", req.Method, req.URL.Path, answer.Status, body)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(body, into)
-}
+func (s *system) forgetCalls(ctx context.Context) error { return s.vendors.ForgetCalls(ctx) }

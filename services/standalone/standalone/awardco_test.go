@@ -168,7 +168,7 @@ func TestAwardcoLostAnswerIsReadBackAndNotSentAgain(t *testing.T) { // trap 1
 }
 
 func TestAwardcoLostAnswerOfAPrivateOneWaitsForAPerson(t *testing.T) { // traps 1, 7
-	a := meetAwardco(t, "", servicetest.Env{"AWARDCO_PUBLIC": "false"})
+	a := meetAwardco(t, "", servicetest.Env{"AWARDCO_PUBLIC": "false", "AWARDCO_LOOK_FOR": "1s"})
 	a.misbehave(`"method":"POST","path":"/recognize$","times":1,"kind":"lost-answer"`)
 	a.ask("R_1", `"employeeId":"E1001"`, "")
 	if letter := a.Dead(1)[0]; letter.Class != "person" || !strings.Contains(letter.Reason, "ref-R_1") {

@@ -532,7 +532,7 @@ func TestCrashAtEachPointOfARecognition(t *testing.T) {
 		person bool
 	}{
 		"the feed is trusted":     {servicetest.Env{"AWARDCO_TRUST_FEED": "true"}, "", false},
-		"the feed is not trusted": {nil, "", true},
+		"the feed is not trusted": {servicetest.Env{"AWARDCO_LOOK_FOR": "1s"}, "", true},
 		"with all that the day has, counted once": {servicetest.Env{
 			"AWARDCO_TRUST_FEED": "true", "AWARDCO_MAX_AMOUNT": "20", "AWARDCO_MAX_AMOUNT_PER_DAY": "20", "AWARDCO_BUDGET": "Small",
 		}, `,"amount":20}`, false},

@@ -59,6 +59,8 @@ type Fault struct {
 	Method string `json:"method,omitempty"`
 	// Path is a regular expression (and so also a plain piece of text) sought in the URL's path; empty means every path.
 	Path string `json:"path,omitempty"`
+	// Contains is a piece of text sought in the body, as it was sent; empty means every body.
+	Contains string `json:"contains,omitempty"`
 	// Kind is one of [Kinds].
 	Kind string `json:"kind"`
 	// Status is the answer's status, 400 to 599; only with the kinds status and late-status, which need it, and html,
@@ -190,13 +192,30 @@ func (d *Desk) Wrap(vendor string, next http.Handler) http.Handler {
 	d.vendors[vendor] = true
 	d.mu.Unlock()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f := d.strike(vendor, r)
+		body, err := d.read(r)
+		if err != nil {
+			panic(http.ErrAbortHandler) // the client has gone
+		}
+		f := d.strike(vendor, r, body)
 		if f == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
 		f.play(w, r, next)
 	})
+}
+
+// read gives the body, where a fault asks for what is in it, and leaves it to be read again.
+func (d *Desk) read(r *http.Request) ([]byte, error) {
+	d.mu.Lock()
+	asked := slices.ContainsFunc(d.faults, func(f *active) bool { return f.Contains != "" })
+	d.mu.Unlock()
+	if !asked {
+		return nil, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return body, err
 }
 
 // Vendors gives the names under which handlers were wrapped, sorted.
@@ -207,11 +226,11 @@ func (d *Desk) Vendors() []string {
 }
 
 // strike gives the fault that the call meets, counted, or nil.
-func (d *Desk) strike(vendor string, r *http.Request) *active {
+func (d *Desk) strike(vendor string, r *http.Request, body []byte) *active {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range d.faults {
-		if f.applies(vendor, r) {
+		if f.applies(vendor, r, body) {
 			f.Fired++
 			return f
 		}
@@ -219,12 +238,13 @@ func (d *Desk) strike(vendor string, r *http.Request) *active {
 	return nil
 }
 
-func (f *active) applies(vendor string, r *http.Request) bool {
+func (f *active) applies(vendor string, r *http.Request, body []byte) bool {
 	switch {
 	case f.Times > 0 && f.Fired >= f.Times,
 		f.Vendor != "" && f.Vendor != vendor,
 		f.Method != "" && !strings.EqualFold(f.Method, r.Method),
-		!f.path.MatchString(r.URL.Path):
+		!f.path.MatchString(r.URL.Path),
+		!bytes.Contains(body, []byte(f.Contains)):
 		return false
 	}
 	return f.Rate == 0 || f.random.Float64() < f.Rate

@@ -15,12 +15,16 @@ import (
 	"github.com/closeloop/closeloop/services/landscape/internal/faults"
 )
 
-// vendor is a handler that counts how often it acted.
-type vendor struct{ acted atomic.Int32 }
+// vendor is a handler that counts how often it acted, and how much it read.
+type vendor struct {
+	acted atomic.Int32
+	read  atomic.Int64
+}
 
 func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if _, err := io.Copy(io.Discard, r.Body); err == nil {
+	if n, err := io.Copy(io.Discard, r.Body); err == nil {
 		v.acted.Add(1)
+		v.read.Add(n)
 	}
 	_, _ = io.WriteString(w, "done")
 }
@@ -79,6 +83,19 @@ func TestStatusAnswersInsteadOfActing(t *testing.T) {
 	}
 	if list := desk.List(); len(list) != 1 || list[0].Fired != 1 {
 		t.Errorf("want the spent fault with one hit, got %+v", list)
+	}
+}
+
+func TestAFaultForABodyLetsOthersPassWhole(t *testing.T) {
+	desk, v, url := start(t)
+	desk.Add(faults.Fault{Contains: "R_7", Kind: faults.Status, Status: 500})
+	for body, want := range map[string]int{"about R_7, too": 500, "about R_8": 200, "": 200} {
+		if got, _, err := call(t, t.Context(), "POST", url+"/awardco/x", body); err != nil || got.StatusCode != want {
+			t.Errorf("%q: got %v %v, want %d", body, got, err, want)
+		}
+	}
+	if v.acted.Load() != 2 || v.read.Load() != int64(len("about R_8")) {
+		t.Errorf("acted %d times on %d bytes, want 2 times on those of the body that passed", v.acted.Load(), v.read.Load())
 	}
 }
 

@@ -26,7 +26,7 @@ func (d *Desk) get(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (d *Desk) post(w http.ResponseWriter, r *http.Request) {
-	f, err := d.read(w, r)
+	f, err := d.decode(w, r)
 	if err != nil {
 		answer(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
 		return
@@ -35,7 +35,7 @@ func (d *Desk) post(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, f)
 }
 
-func (d *Desk) read(w http.ResponseWriter, r *http.Request) (Fault, error) {
+func (d *Desk) decode(w http.ResponseWriter, r *http.Request) (Fault, error) {
 	var f Fault
 	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 	body.DisallowUnknownFields()
