@@ -3,7 +3,6 @@ package linker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -415,15 +414,28 @@ func pageCause(id string, n int) event.Event {
 func (l *linker) pages(ctx context.Context, id string, n int) ([]row, error) {
 	var rows []row
 	for i := 1; i <= n; i++ {
-		record, err := l.ledger.Look(ctx, effect.WavePage(id, i))
-		if err != nil {
-			return nil, fmt.Errorf("the wave's page %d: %w", i, err)
-		}
-		p, err := effect.ResultOf[page](record)
+		p, err := l.page(ctx, id, i)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, p.Rows...)
 	}
 	return rows, nil
+}
+
+// page gives one page as it was read. Any replica of the ledger's bucket may answer, and one that is behind does not have it
+// yet: it is given a moment.
+func (l *linker) page(ctx context.Context, id string, n int) (page, error) {
+	const tries, between = 30, 100 * time.Millisecond
+	for range tries {
+		if p, kept := effect.Outcome[page](ctx, l.ledger, effect.WavePage(id, n)); kept {
+			return p, nil
+		}
+		select {
+		case <-ctx.Done():
+			return page{}, fault.New(fault.Transient, "the service is stopping: %w", ctx.Err())
+		case <-time.After(between):
+		}
+	}
+	return page{}, fault.Later(time.Second, "page %d of the wave's links cannot be read from the ledger yet", n)
 }
