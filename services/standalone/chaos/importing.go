@@ -76,7 +76,7 @@ func importing(ctx context.Context, o *options, flags *flag.FlagSet, args []stri
 
 // allThere waits until the first n inputs have all their effects.
 func (r *run) allThere(ctx context.Context, n int) error {
-	return lab.Until(ctx, time.Hour, "the last import is done", func() (bool, error) {
+	return lab.Until(ctx, time.Hour, "all that was put in is done", func() (bool, error) {
 		return r.watch.accepted(r.work) >= n && len(r.watch.missing(r.work)) == 0, nil
 	})
 }

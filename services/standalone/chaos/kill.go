@@ -12,10 +12,6 @@ import (
 	"github.com/closeloop/closeloop/services/standalone/internal/lab"
 )
 
-// trustFeed has a recognition sent again that Awardco's feed does not show. A process that dies between the record of a
-// recognition and its call leaves one that nothing shows; without this setting it waits for a person, as a dead letter.
-const trustFeed = "AWARDCO_TRUST_FEED=true"
-
 // kill is the scenario in which services are killed and started again all the time.
 func kill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	each := flags.Bool("each", false, "kill each service about every -every, not one of them")
@@ -28,7 +24,7 @@ func kill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (
 	if *each {
 		name = "kill -each"
 	}
-	r, err := begin(ctx, name, o, plan(o.seed, o.events, usual), setUp{env: []string{trustFeed}})
+	r, err := begin(ctx, name, o, plan(o.seed, o.events, usual), setUp{})
 	defer func() { err = errors.Join(err, r.end()) }()
 	if err != nil {
 		return err
@@ -36,7 +32,7 @@ func kill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (
 	stop := r.killing(ctx, *every, *limit, *each)
 	err = r.through(ctx)
 	kills, lasted := stop()
-	r.did("%d kills with SIGKILL over %s; services ran with %s", kills, lasted.Round(time.Second), trustFeed)
+	r.did("%d kills with SIGKILL over %s", kills, lasted.Round(time.Second))
 	if err != nil {
 		return err
 	}

@@ -28,13 +28,13 @@ func poisoning(ctx context.Context, o *options, flags *flag.FlagSet, args []stri
 	}
 	w := plan(o.seed, o.events, usual)
 	counts := w.poison(*stretches)
-	r, err := begin(ctx, "poison", o, w, setUp{env: []string{trustFeed}})
+	r, err := begin(ctx, "poison", o, w, setUp{})
 	defer func() { err = errors.Join(err, r.end()) }()
 	if err != nil {
 		return err
 	}
-	r.did("%d stretches of %d events, every other one with 1 in %d poisoned: %d break the contract, %d are refused by the vendor, of %d every call fails with 500 during the stretch; services ran with %s",
-		*stretches, len(w.inputs) / *stretches, onePoisoned, counts[invalid], counts[refused], counts[unlucky], trustFeed)
+	r.did("%d stretches of %d events, every other one with 1 in %d poisoned: %d break the contract, %d are refused by the vendor, of %d every call fails with 500 during the stretch",
+		*stretches, len(w.inputs) / *stretches, onePoisoned, counts[invalid], counts[refused], counts[unlucky])
 	var id string
 	mend := func(ctx context.Context) error {
 		if id == "" {
@@ -45,8 +45,12 @@ func poisoning(ctx context.Context, o *options, flags *flag.FlagSet, args []stri
 		return r.fleet.Landscape.Mend(ctx, was)
 	}
 	r.feeder.entering = func(ctx context.Context, i int) (err error) {
-		if i%2 == 0 {
-			return mend(ctx)
+		if err := mend(ctx); err != nil {
+			return err
+		}
+		// What the last stretch did must not be measured in this one.
+		if err := r.allThere(ctx, w.before(i)); err != nil || i%2 == 0 {
+			return err
 		}
 		id, err = r.fleet.Landscape.Fault(ctx, landscape.Fault{Contains: poisoned, Kind: landscape.FaultStatus, Status: http.StatusInternalServerError})
 		return err
@@ -83,6 +87,16 @@ func (w *workload) poison(stretches int) map[poison]int {
 		counts[p]++
 	}
 	return counts
+}
+
+// before counts what is put in before a stretch begins.
+func (w *workload) before(stretch int) (n int) {
+	for _, in := range w.inputs {
+		if in.stretch < stretch && in.of == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // ratios prints how long the sound ones took in clean and in poisoned stretches, and fails where the poisoned were more
