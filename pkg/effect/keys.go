@@ -34,8 +34,8 @@ func Recognition(responseID string) Key { return Key{"awardco.recognition", resp
 // RecognitionIndex leads from Awardco's id of a recognition back to the response that it was made for.
 func RecognitionIndex(recognitionID string) Key { return Key{"awardco.index", recognitionID} }
 
-// RecognitionLatest is the recognition of a kind that was sent last and confirmed.
-func RecognitionLatest(kind string) Key { return Key{"awardco.latest", kind} }
+// RecognitionsConfirmed are recognitions of a kind of the last hour or so, which Awardco has confirmed.
+func RecognitionsConfirmed(kind string) Key { return Key{"awardco.confirmed", kind} }
 
 // RecognitionHeard is what Awardco itself has told about the recognition of a response, by webhook.
 func RecognitionHeard(responseID string) Key { return Key{"awardco.heard", responseID} }

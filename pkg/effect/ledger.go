@@ -81,6 +81,8 @@ type Record struct {
 	Steps      []StepRecord `json:"steps,omitempty"`
 	// Result of the whole effect, once confirmed.
 	Result json.RawMessage `json:"result,omitempty"`
+	// NotDone is when a person last found that what was sent had not been done; each such word is believed once.
+	NotDone time.Time `json:"notDone,omitzero"`
 	// Reason for rejected and unknown: nothing personal.
 	Reason  string    `json:"reason,omitempty"`
 	Changed time.Time `json:"changed"`
@@ -92,6 +94,8 @@ type StepRecord struct {
 	State  State           `json:"state"`
 	SentAt time.Time       `json:"sentAt,omitzero"`
 	Result json.RawMessage `json:"result,omitempty"`
+	// Lost is how often its answer was lost, for a step of [DoMany].
+	Lost int `json:"lost,omitempty"`
 }
 
 func (r *Record) step(name string) *StepRecord {
@@ -308,8 +312,12 @@ func (record *Record) renew(now time.Time) {
 }
 
 // believe takes steps whose answers were lost before a person looked for them in the vendor's system, and found nothing,
-// for not sent. What was sent after that look nobody has looked for.
+// for not sent. What was sent after that look nobody has looked for, by whatever clock: so the word counts once.
 func (record *Record) believe(notDone time.Time) {
+	if !notDone.After(record.NotDone) {
+		return
+	}
+	record.NotDone = notDone
 	for i := range record.Steps {
 		if s := &record.Steps[i]; (s.State == Sent || s.State == Unknown) && s.SentAt.Before(notDone) {
 			s.State = Intended

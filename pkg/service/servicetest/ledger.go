@@ -39,6 +39,20 @@ func Crashed(t testing.TB, broker *bustest.Broker, key effect.Key, loopID string
 	}
 }
 
+// Record is what the ledger holds about an effect.
+func Record(t testing.TB, broker *bustest.Broker, key effect.Key) effect.Record {
+	t.Helper()
+	bucket, err := broker.JS.KeyValue(t.Context(), topology.Effects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := effect.New(bucket).Look(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record
+}
+
 func encode(t testing.TB, v any) []byte {
 	t.Helper()
 	content, err := json.Marshal(v)

@@ -148,36 +148,47 @@ const (
 // Find looks through the newest recognitions of the feed (GET /v1/custom-feed, §3.4) for our tag. Finding it is
 // certain; not finding it is not, since the feed's completeness is not documented (§10).
 func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, error) {
-	s, found, _, err := c.FindBeside(ctx, reference, "")
-	return s, found, err
+	look, err := c.Look(ctx, reference, "", "")
+	return look.Submitted, look.Found, err
 }
 
-// FindBeside is [Client.Find] that also tells whether the feed shows the recognition of another reference, if one is given.
-func (c *Client) FindBeside(ctx context.Context, reference, witness string) (s Submitted, found, shown bool, err error) {
+// Look is what a look through the feed has found.
+type Look struct {
+	Submitted
+	// Found tells that the recognition is in the feed. The rest is of the entries before it, or of all that were read.
+	Found bool
+	// Later and Earlier tell whether the feed shows these two others, Whole that it was read to its end.
+	Later, Earlier, Whole bool
+}
+
+// Look is [Client.Find] that also looks for two other references of ours; empty ones are not looked for.
+func (c *Client) Look(ctx context.Context, reference, later, earlier string) (look Look, err error) {
 	for page := 1; page <= feedPages; page++ {
 		answer, err := c.feed(ctx, "read feed", page, feedPage)
 		if err != nil {
-			return Submitted{}, false, false, err
+			return look, err
 		}
 		var content any
 		if err := answer.Decode(&content); err != nil {
-			return Submitted{}, false, false, err
+			return look, err
 		}
 		items, isFeed := entries(content)
 		if !isFeed { // to take it for an empty feed could mean to recognise twice
-			return Submitted{}, false, false, answer.Malformed("there is no list in it")
+			return look, answer.Malformed("there is no list in it")
 		}
 		for _, item := range items {
 			if Holds(item, reference) {
-				return Submitted{ID: itemID(item)}, true, shown, nil
+				look.Submitted, look.Found = Submitted{ID: itemID(item)}, true
+				return look, nil
 			}
-			shown = shown || witness != "" && Holds(item, witness)
+			look.Later = look.Later || later != "" && Holds(item, later)
+			look.Earlier = look.Earlier || earlier != "" && Holds(item, earlier)
 		}
-		if len(items) == 0 {
+		if look.Whole = len(items) == 0; look.Whole {
 			break
 		}
 	}
-	return Submitted{}, false, shown, nil
+	return look, nil
 }
 
 func (c *Client) feed(ctx context.Context, operation string, page, limit int) (*outbound.Answer, error) {

@@ -212,16 +212,23 @@ type attempt struct {
 	// sought: an earlier try has sent it, got no answer, and it was not found since. absent: it would have been, had it been
 	// made.
 	sought, absent bool
-	// sentAt is when an earlier try sent it, or gave its answer up.
+	// sentAt is when an earlier try sent it, or gave its answer up, and sent what that was.
 	sentAt time.Time
+	sent   sent
 	// held is why it was not sent, for a person to decide.
 	held     *fault.Fault
 	reserved *reservation
 }
 
 func (a *attempt) run(ctx context.Context, run *effect.Run) (awardco.Submitted, error) {
-	const step = "recognition"
+	const step, as = "recognition", "as"
 	a.sentAt = run.SentAt(step)
+	if a.sent, _ = effect.Marked[sent](run, as); !run.Begun(step) {
+		a.sent = a.describe()
+		if err := effect.Mark(ctx, run, as, a.sent); err != nil {
+			return awardco.Submitted{}, err
+		}
+	}
 	s, err := effect.Step(ctx, run, step, effect.Write[awardco.Submitted]{
 		Send:  a.send,
 		Probe: a.probe,
@@ -248,11 +255,11 @@ func (a *attempt) send(ctx context.Context) (awardco.Submitted, error) {
 	if err != nil {
 		return awardco.Submitted{}, a.hold(err)
 	}
-	sent := time.Now()
+	begun := time.Now()
 	s, err := a.submit(ctx, rec)
 	switch {
 	case err == nil:
-		a.noteLatest(ctx, sent)
+		a.noteConfirmed(ctx, a.sent.Kind, begun)
 	case fault.Is(err, fault.Refused):
 		a.reserved.giveBack(ctx)
 	}

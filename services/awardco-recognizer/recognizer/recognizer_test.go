@@ -157,53 +157,68 @@ func TestLostAnswerThatTheFeedDoesNotShowWaitsForAPerson(t *testing.T) {
 	bustest.Eventually(t, "found", func() bool { return len(servicetest.Events(t, f.broker, subjects.RecognitionSubmitted)) == 1 })
 }
 
-func TestLostRecognitionIsSentAgainWhenTheFeedShowsALaterOneAndNotIt(t *testing.T) {
-	second := strings.ReplaceAll(praise, "R_1", "R_2")
-	lost := func(t *testing.T, f fixture) {
-		servicetest.Crashed(t, f.broker, effect.Recognition("R_1"), "L-1", servicetest.Step{Name: "recognition"}) // an hour ago
-		f.broker.Publish(subjects.RecognitionRequested, second)
-		submitted(f, 1)
+// A recognition whose answer was lost an hour ago, and a later one of the same kind that Awardco has confirmed: only where
+// the feed would show the lost one is it believed that it was not made.
+func TestLostRecognitionIsSentAgainWhereTheFeedWouldShowIt(t *testing.T) {
+	type sent struct {
+		Kind     string `json:"kind"`
+		Provable bool   `json:"provable"`
 	}
-	t.Run("it does", func(t *testing.T) {
-		f := start(t, nil)
-		lost(t, f)
-		f.broker.Publish(subjects.RecognitionRequested, praise)
-		submitted(f, 2)
-		f.Settled()
-		if n := f.awards.count(); n != 2 {
-			t.Errorf("%d recognitions, want 2", n)
-		}
-	})
-	for name, env := range map[string]servicetest.Env{
-		"the feed shows neither":           {"AWARDCO_LOOK_FOR": "24h"},
-		"the later one is of another kind": {"AWARDCO_LOOK_FOR": "24h", "AWARDCO_PROGRAM": "Another programme"},
+	for name, c := range map[string]struct {
+		env    servicetest.Env
+		change func(f fixture, lost *sent)
+		others int
+		again  bool
+		person bool
+	}{
+		"it does":                            {again: true},
+		"the feed is longer than it is read": {others: 1100},
+		"the feed shows neither":             {change: func(f fixture, _ *sent) { f.awards.shape = func([]any) any { return []any{} } }},
+		"the later one is of another kind":   {change: func(_ fixture, lost *sent) { lost.Kind = "another" }},
+		"it had an amount":                   {change: func(_ fixture, lost *sent) { lost.Provable = false }, person: true},
+		"approval is waited for":             {env: servicetest.Env{"AWARDCO_APPROVAL": "true"}, person: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			env := servicetest.Env{"AWARDCO_LOOK_FOR": "24h"}
+			maps.Copy(env, c.env)
 			f := start(t, env)
-			request := praise
-			if env["AWARDCO_PROGRAM"] != "" {
-				request = strings.Replace(praise, `,"program":"Customer praise"`, "", 1)
-			} else {
-				f.awards.shape = func([]any) any { return []any{} }
+			f.awards.others(c.others)
+			f.broker.Publish(subjects.RecognitionRequested, strings.ReplaceAll(praise, "R_1", "R_2"))
+			submitted(f, 1)
+			var was sent
+			record := servicetest.Record(t, f.broker, effect.Recognition("R_2"))
+			for _, step := range record.Steps {
+				if step.Name == "as" {
+					if err := json.Unmarshal(step.Result, &was); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
-			lost(t, f)
-			f.broker.Publish(subjects.RecognitionRequested, request)
-			bustest.Eventually(t, "held, to be looked for again", func() bool {
-				return len(f.broker.Messages(topology.Retries, topology.HoldSubject(topology.AwardcoRecognizer, "*"))) == 1
-			})
-			if n := f.awards.count(); n != 1 {
-				t.Errorf("%d recognitions, want 1", n)
+			if c.change != nil {
+				c.change(f, &was)
+			}
+			servicetest.Crashed(t, f.broker, effect.Recognition("R_1"), "L-1",
+				servicetest.Step{Name: "as", Result: was}, servicetest.Step{Name: "recognition"})
+			before := len(f.awards.Calls(recognize))
+			f.broker.Publish(subjects.RecognitionRequested, praise)
+			switch {
+			case c.again:
+				submitted(f, 2)
+				f.Settled()
+			case c.person:
+				if letter := f.Dead(1)[0]; letter.Class != "person" {
+					t.Errorf("dead letter %+v", letter)
+				}
+			default:
+				bustest.Eventually(t, "held, to be looked for again", func() bool {
+					return len(f.broker.Messages(topology.Retries, topology.HoldSubject(topology.AwardcoRecognizer, "*"))) == 1
+				})
+			}
+			if again := len(f.awards.Calls(recognize)) > before; again != c.again {
+				t.Errorf("sent again: %v, want %v", again, c.again)
 			}
 		})
 	}
-	t.Run("it has an amount", func(t *testing.T) {
-		f := start(t, servicetest.Env{"AWARDCO_MAX_AMOUNT": "20", "AWARDCO_MAX_AMOUNT_PER_DAY": "20", "AWARDCO_CENTRAL_BUDGET": "true"})
-		lost(t, f)
-		f.broker.Publish(subjects.RecognitionRequested, strings.TrimSuffix(praise, "}")+`,"amount":5}`)
-		if letter := f.Dead(1)[0]; letter.Class != "person" {
-			t.Errorf("dead letter %+v", letter)
-		}
-	})
 }
 
 func TestLostAnswerIsGivenTimeBeforeAPersonIsAsked(t *testing.T) {
@@ -411,13 +426,9 @@ func TestACallThatTheFleetsLimitsHeldBackWasNeverSent(t *testing.T) {
 	bustest.Eventually(t, "held", func() bool {
 		return len(f.broker.Messages(topology.Retries, topology.HoldSubject(topology.AwardcoRecognizer, "*"))) == 1
 	})
-	bucket, err := f.broker.JS.KeyValue(t.Context(), topology.Effects)
-	if err != nil {
-		t.Fatal(err)
-	}
-	record, err := effect.New(bucket).Look(t.Context(), effect.Recognition("R_1"))
-	if err != nil || record.State != effect.Intended || record.Owner != "" || record.Steps[0].State != effect.Intended {
-		t.Errorf("the ledger holds %+v, %v; want nothing sent and nobody at it", record, err)
+	record := servicetest.Record(t, f.broker, effect.Recognition("R_1"))
+	if step := record.Steps[len(record.Steps)-1]; record.State != effect.Intended || record.Owner != "" || step.State != effect.Intended {
+		t.Errorf("the ledger holds %+v; want nothing sent and nobody at it", record)
 	}
 	if n := len(f.awards.Calls()); n != 0 {
 		t.Errorf("%d calls", n)
