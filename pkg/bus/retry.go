@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -31,6 +32,13 @@ func retryDelay(attempts int, fraction float64) (time.Duration, bool) {
 	}
 	half := delays[attempts-1] / 2
 	return half + time.Duration(fraction*float64(half)), true
+}
+
+// suspectDelay is how long an event is held that may have ended the process, by rounds: up to 10, 20, 40 … 600 seconds. Drawn, so
+// that it comes back apart from those that were in hand with it; growing, so that what does end the process does so less and
+// less often, until a person looks at it after about half an hour.
+func suspectDelay(rounds int) time.Duration {
+	return time.Second + rand.N(min(10*time.Second<<(rounds-1), 10*time.Minute))
 }
 
 // pauseDelay is how long a vendor is left alone after that many failures in a row, when it named no time itself: 2, 4, 8 … 60

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -25,7 +24,7 @@ var errSuspect = fault.New(fault.Busy, "delivered repeatedly without an outcome"
 const (
 	// suspectLimit rounds in a row that ended without an outcome, and the event is taken for what ends the process. So many,
 	// since a process may also be killed every few seconds for reasons of its own.
-	suspectLimit = 6
+	suspectLimit = 10
 	// shortestHold is what a schedule can do: anything sooner fires then.
 	shortestHold = 250 * time.Millisecond
 	// nakDelay is the fallback while not even a retry can be stored: it keeps its slot, so it must be short.
@@ -148,7 +147,7 @@ func (c *Consuming) settleSuspect(ctx context.Context, d *delivery) (string, tim
 		f := fault.New(fault.Person, "was in hand %d times or more when the service ended; look at the service's log before replaying it", suspectAfter+(suspectLimit-1)*suspectAgain)
 		return "dead letter", 0, c.deadLetter(ctx, d, f.Class, f)
 	}
-	delay := time.Second + rand.N(10*time.Second) // apart from those that were in hand with it
+	delay := suspectDelay(d.suspect)
 	return "suspect", delay, c.hold(ctx, d, delay, fault.Busy)
 }
 

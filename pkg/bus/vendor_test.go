@@ -157,7 +157,7 @@ func TestEventThatKeepsEndingTheServiceWaitsForAPerson(t *testing.T) {
 	m := nats.NewMsg(topology.DueSubject(service))
 	m.Data = []byte(`{"responseId":"R_1","subject":"x"}`)
 	m.Header.Set(bus.HeaderSubject, subject)
-	m.Header.Set(bus.HeaderSuspect, "5")
+	m.Header.Set(bus.HeaderSuspect, "9")
 	if _, err := broker.JS.PublishMsg(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
