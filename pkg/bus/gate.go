@@ -88,11 +88,11 @@ func (g *gate) enter(now time.Time, wanted int) (granted int, wait time.Duration
 		return 0, wait, g.changed
 	}
 	granted = wanted
-	if g.limit > 0 {
-		granted = min(wanted, g.limit-g.inFlight)
-	}
-	if granted <= 0 {
-		return 0, turnWait, g.changed
+	if room := g.limit - g.inFlight; g.limit > 0 && room < wanted {
+		// A wave is divided only when nothing else is under way: else it would go in crumbs.
+		if granted = room; g.inFlight > 0 {
+			return 0, turnWait, g.changed
+		}
 	}
 	g.inFlight += granted
 	return granted, 0, nil

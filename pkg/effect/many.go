@@ -1,9 +1,13 @@
 package effect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/event"
@@ -38,15 +42,17 @@ type Result[T any] struct {
 // Group is one step that is made for many effects in few calls. Its functions are given positions in the items of
 // [DoMany] and answer in their order, one for each.
 type Group[T any] struct {
-	// Find looks up what earlier writes did, by a reference that we wrote into them. An error counts for all.
+	// Find looks up what earlier writes did, by a reference that we wrote into them. An error counts for all; where only some
+	// could not be looked up, [Found].Err says of which.
 	Find func(ctx context.Context, items []int) ([]Found[T], error)
 	// FindFirst has every item looked up before it is sent, and not only those whose answer was lost.
 	FindFirst bool
 	// Send makes the changes in one call. An error counts for all of them, with the classes of [Write].Send; one that
-	// refuses them has the call made again with half of them each, until the one that is at fault is alone. So the
-	// vendor must make all changes of a call or, when it refuses the call, none.
+	// refuses them has two calls made with half of them each, at the same time, until the one that is at fault is alone. So
+	// the vendor must make all changes of a call or, when it refuses the call, none.
 	Send func(ctx context.Context, items []int) ([]Result[T], error)
-	// PerCall is the most items of one Send; 0 means no limit.
+	// PerCall is the most items of one Send; 0 means no limit. Of those whose answer was lost, one of which may be the
+	// cause of that, it is a tenth each time, and they go apart from the others.
 	PerCall int
 	// Settle is that of [Write].
 	Settle time.Duration
@@ -67,7 +73,7 @@ func DoMany[T any](ctx context.Context, l *Ledger, step string, items []Item, g 
 	m := &many[T]{ledger: l, step: step, items: items, group: g, runs: make([]*Run, len(items)), outcomes: make([]Ended[T], len(items))}
 	all := m.distinct()
 	open := m.open(ctx, all)
-	m.send(ctx, m.look(ctx, open))
+	m.sendAll(ctx, m.look(ctx, open))
 	for i, first := range m.twins {
 		m.outcomes[i] = m.outcomes[first]
 	}
@@ -83,7 +89,7 @@ type many[T any] struct {
 	outcomes []Ended[T]
 	twins    map[int]int // items whose key another one has, by that one
 	// refusals in a row, without a success between them.
-	refusals int
+	refusals atomic.Int32
 }
 
 // enoughRefusals in a row, and no single item is at fault: dividing calls further would only be told the same again.
@@ -177,23 +183,42 @@ func (m *many[T]) judge(ctx context.Context, i int, f Found[T]) bool {
 	return false
 }
 
-// send makes the changes, as many a call as it takes.
-func (m *many[T]) send(ctx context.Context, items []int) {
-	for len(items) > 0 {
-		n := len(items)
-		if m.group.PerCall > 0 {
-			n = min(n, m.group.PerCall)
+// lostShare is by how much fewer go together each time that their answer is lost.
+const lostShare = 10
+
+// sendAll makes the changes, as many a call as it takes. Those whose answer was lost go after the others.
+func (m *many[T]) sendAll(ctx context.Context, items []int) {
+	byLost := map[int][]int{}
+	for _, i := range items {
+		lost := m.stepOf(i).timesLost()
+		byLost[lost] = append(byLost[lost], i)
+	}
+	var out error
+	for _, lost := range slices.Sorted(maps.Keys(byLost)) {
+		most := cmp.Or(m.group.PerCall, len(items))
+		for range lost {
+			most /= lostShare
 		}
-		chunk := items[:n]
-		items = items[n:]
-		if err := m.sendChunk(ctx, chunk); err != nil {
-			each(items, func(i int) bool { m.fail(ctx, i, err); return false })
-			return
+		for chunk := range slices.Chunk(byLost[lost], max(most, 1)) {
+			if out == nil {
+				out = m.sendChunk(ctx, chunk)
+				continue
+			}
+			each(chunk, func(i int) bool { m.fail(ctx, i, out); return false })
 		}
 	}
 }
 
-// sendChunk makes one call, or halves of it. Its error says that the vendor is out: there is no sense in going on.
+// timesLost is how often the answer was lost of a step of which it is not known whether it is done.
+func (s StepRecord) timesLost() int {
+	if s.State == Sent || s.State == Unknown {
+		return max(s.Lost, 1) // a crash was not counted
+	}
+	return 0
+}
+
+// sendChunk makes one call, or halves of it if that is refused. Its error says that the vendor is out: there is no sense in
+// going on.
 func (m *many[T]) sendChunk(ctx context.Context, chunk []int) error {
 	if err := ctx.Err(); err != nil {
 		err = fault.New(fault.Transient, "the service is stopping: %w", err)
@@ -211,14 +236,9 @@ func (m *many[T]) sendChunk(ctx context.Context, chunk []int) error {
 	case err == nil && len(results) != len(chunk):
 		err = fault.New(fault.Unknown, "the answer for %d changes tells of %d", len(chunk), len(results))
 	case err == nil:
-		m.refusals = 0
-	case len(chunk) > 1 && m.refusals < enoughRefusals && (fault.Is(err, fault.Refused) || fault.Is(err, fault.Invalid)):
-		m.refusals++
-		if err := m.sendChunk(ctx, chunk[:len(chunk)/2]); err != nil {
-			each(chunk[len(chunk)/2:], func(i int) bool { m.noted(i, false); m.fail(ctx, i, err); return false })
-			return err
-		}
-		return m.sendChunk(ctx, chunk[len(chunk)/2:])
+		m.refusals.Store(0)
+	case len(chunk) > 1 && (fault.Is(err, fault.Refused) || fault.Is(err, fault.Invalid)) && m.refusals.Add(1) <= enoughRefusals:
+		return m.sendHalves(ctx, chunk)
 	}
 	at := map[int]Result[T]{}
 	for n, i := range chunk {
@@ -238,6 +258,20 @@ func (m *many[T]) sendChunk(ctx context.Context, chunk []int) error {
 		return false
 	})
 	return m.out(chunk)
+}
+
+// sendHalves makes the calls that are to show who is at fault. Its error is that of sendChunk.
+func (m *many[T]) sendHalves(ctx context.Context, chunk []int) error {
+	for _, i := range chunk {
+		m.noted(i, false)
+	}
+	half := len(chunk) / 2
+	var first error
+	var work sync.WaitGroup
+	work.Go(func() { first = m.sendChunk(ctx, chunk[:half]) })
+	second := m.sendChunk(ctx, chunk[half:])
+	work.Wait()
+	return cmp.Or(first, second)
 }
 
 // fence notes that these are about to be sent, and gives those that may be: whoever lost a record finds out here, before
@@ -271,7 +305,7 @@ func (m *many[T]) noted(i int, mayBeDone bool) {
 	s := m.runs[i].record.step(m.step)
 	s.State, s.SentAt = Intended, m.ledger.now().UTC()
 	if mayBeDone {
-		s.State = Unknown
+		s.State, s.Lost = Unknown, s.Lost+1
 	}
 }
 

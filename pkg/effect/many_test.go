@@ -1,13 +1,16 @@
 package effect_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -21,7 +24,9 @@ type crowd struct {
 	finds int
 	lose  bool
 	out   error
-	bad   string // refuses every call that holds it
+	bad   string // fails with every call that holds it
+	// badErr is how. Default: the call is refused.
+	badErr error
 }
 
 func (v *crowd) group(items []effect.Item, first bool, perCall int) effect.Group[string] {
@@ -53,7 +58,7 @@ func (v *crowd) group(items []effect.Item, first bool, perCall int) effect.Group
 				return nil, v.out
 			}
 			if slices.Contains(all, v.bad) {
-				return nil, fault.New(fault.Refused, "one of them is wrong")
+				return nil, cmp.Or[error](v.badErr, fault.New(fault.Refused, "one of them is wrong"))
 			}
 			results := make([]effect.Result[string], len(all))
 			for n, name := range all {
@@ -153,6 +158,77 @@ func TestOneBadItemOfManyIsFoundByHalves(t *testing.T) {
 	if err != nil || record.State != effect.Rejected || record.Owner != "" {
 		t.Errorf("record %+v, %v", record, err)
 	}
+}
+
+func TestHalvesOfARefusedCallAreSentAtTheSameTime(t *testing.T) {
+	l, _ := ledger(t)
+	all := items(8)
+	v := &crowd{}
+	g := v.group(all, false, 0)
+	send, both := g.Send, make(chan struct{})
+	var calls atomic.Int32
+	g.Send = func(ctx context.Context, at []int) ([]effect.Result[string], error) {
+		switch calls.Add(1) {
+		case 1:
+			return nil, fault.New(fault.Refused, "one of them is wrong")
+		case 3:
+			close(both)
+		}
+		select {
+		case <-both:
+		case <-time.After(10 * time.Second):
+			t.Error("one half waits for the other")
+		}
+		return send(ctx, at)
+	}
+	for i, ended := range effect.DoMany(t.Context(), l, "interaction", all, g) {
+		if ended.Err != nil {
+			t.Errorf("item %d: %+v", i, ended)
+		}
+	}
+	v.once(t, 8)
+}
+
+func TestOneForWhichAnswersAreLostIsSoonAlone(t *testing.T) {
+	l, clock := ledger(t)
+	all := items(60)
+	v := &crowd{bad: "R_17", badErr: fault.New(fault.Unknown, "500")}
+	lost := func() (n int) {
+		for _, ended := range effect.DoMany(t.Context(), l, "interaction", all, v.group(all, false, 20)) {
+			if ended.Err != nil {
+				n++
+			}
+		}
+		clock.forward(effect.Settle)
+		return n
+	}
+	if got := []int{lost(), lost(), lost(), lost()}; !slices.Equal(got, []int{20, 2, 1, 1}) {
+		t.Errorf("%v without an outcome, want 20, a tenth, and the one alone", got)
+	}
+	v.bad = ""
+	if n := lost(); n != 0 {
+		t.Errorf("%d without an outcome in the end", n)
+	}
+	v.once(t, 60)
+}
+
+func TestWhatCannotBeLookedUpHoldsUpNoOther(t *testing.T) {
+	l, _ := ledger(t)
+	all := items(5)
+	v := &crowd{}
+	g := v.group(all, true, 0)
+	find := g.Find
+	g.Find = func(ctx context.Context, at []int) ([]effect.Found[string], error) {
+		found, err := find(ctx, at)
+		found[2].Err = fault.New(fault.Transient, "500")
+		return found, err
+	}
+	for i, ended := range effect.DoMany(t.Context(), l, "interaction", all, g) {
+		if failed := i == 2; failed != fault.Is(ended.Err, fault.Transient) || !failed && ended.Err != nil {
+			t.Errorf("item %d: %+v", i, ended)
+		}
+	}
+	v.once(t, 4)
 }
 
 func TestWhatIsRefusedForAllIsNotDividedForEver(t *testing.T) {

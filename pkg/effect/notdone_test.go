@@ -36,7 +36,7 @@ func TestWhatAPersonFoundNotDoneIsSentAgain(t *testing.T) {
 		t.Fatalf("a decision of before it was sent: %v, sent %d times", err, v.calls)
 	}
 	decision := c.now().Add(time.Minute) // by a clock that is ahead of ours
-	v.lose = true // this time it acts, and its answer is lost again
+	v.lose = true                        // this time it acts, and its answer is lost again
 	if err := again(decision); !fault.Is(err, fault.Unknown) || v.calls != 2 {
 		t.Fatalf("%v, sent %d times, want 2", err, v.calls)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,9 +25,12 @@ const (
 	importBytes = qualtrics.MaxImportBytes - 256<<10
 	// ledgerCalls is how many requests of a wave are recorded and published at a time.
 	ledgerCalls = 32
-	// halvings is how many imports are tried to find what is wrong with one that was refused as a whole: enough for one
-	// bad row of 10,000. refusedRetry is when the rest is tried again.
-	halvings     = 32
+	// fewRefused is how many requests are made by themselves when their import was refused as a whole: they take as long as
+	// another import. More of them are divided into refusedParts, as long as no more than importsTried are made: enough for
+	// one bad row of 10,000, or two of 1,000. refusedRetry is when the rest is tried again.
+	fewRefused   = 20
+	refusedParts = 4
+	importsTried = 32
 	refusedRetry = time.Minute
 	// wavesTried is how often a request is tried in waves, which takes some two minutes.
 	wavesTried = 8
@@ -215,9 +219,9 @@ func (g *group) take(j *job) {
 	}
 }
 
-// makeWave makes the links of jobs that can go in one import. tries, where it is given, is how many imports may still be
-// tried to find what is wrong with one that was refused as a whole.
-func (l *linker) makeWave(ctx context.Context, jobs []*job, tries *int) {
+// makeWave makes the links of jobs that can go in one import. tries is given where that is to find what is wrong with one
+// that was refused as a whole.
+func (l *linker) makeWave(ctx context.Context, jobs []*job, tries *search) {
 	if len(jobs) < l.settings.BulkFrom {
 		l.direct(ctx, jobs)
 		return
@@ -237,7 +241,7 @@ func (l *linker) makeWave(ctx context.Context, jobs []*job, tries *int) {
 
 // continueWaves brings enlisted jobs to an end, each where its record says that it belongs. fresh is the wave that is
 // new, if there is one.
-func (l *linker) continueWaves(ctx context.Context, jobs []*job, fresh string, tries *int) {
+func (l *linker) continueWaves(ctx context.Context, jobs []*job, fresh string, tries *search) {
 	byWave, single := map[string][]*job{}, []*job(nil)
 	for _, j := range jobs {
 		if wave := j.member.Record().Wave; wave != "" {
@@ -318,41 +322,81 @@ func fail(jobs []*job, err error) {
 	}
 }
 
-// refusedTogether finds out what it means that an import was refused, or came to nothing, as a whole: three requests are
-// made by themselves, where Qualtrics' answer says what is wrong. When all are refused in the same words, so are all;
-// else the rest is tried again in halves, as long as there are tries left.
-func (l *linker) refusedTogether(ctx context.Context, jobs []*job, refusal error, tries *int) {
-	if tries == nil && len(jobs) > 3 {
-		canaries := []*job{jobs[0], jobs[len(jobs)/2], jobs[len(jobs)-1]}
-		jobs, _ = partition(jobs, func(j *job) bool { return !slices.Contains(canaries, j) })
-		l.direct(ctx, canaries)
-		if err := sameRefusal(canaries); err != nil {
+// search is for what is wrong with an import that was refused, or came to nothing, as a whole.
+type search struct {
+	// left is how many imports may still be tried.
+	left atomic.Int32
+	// all is what is wrong with all of its requests, once that is known.
+	all func() error
+}
+
+// refusedTogether finds out what it means that an import was refused, or came to nothing, as a whole. A few requests are
+// made by themselves, where Qualtrics' answer says what is wrong. Of many, three are; when those are refused in the same
+// words, so are all. Meanwhile the rest is tried again in parts, at the same time, as long as there are tries left.
+func (l *linker) refusedTogether(ctx context.Context, jobs []*job, refusal error, tries *search) {
+	if len(jobs) <= fewRefused {
+		l.direct(ctx, jobs)
+		if noSuchCall(refusal) && len(jobs) > 0 && sameRefusal(jobs) == nil { // it is not their list
+			l.withoutImports(refusal)
+		}
+		return
+	}
+	if tries == nil {
+		entered, leave, err := l.enterList(ctx, jobs[0].wanted.mailingListID)
+		if err != nil {
 			fail(jobs, err)
 			return
 		}
-		if noSuchCall(refusal) { // and by themselves they were made: it is not their list
-			l.withoutImports(refusal)
-			l.direct(ctx, jobs)
+		defer leave()
+		ctx = entered
+		canaries := []*job{jobs[0], jobs[len(jobs)/2], jobs[len(jobs)-1]}
+		jobs, _ = partition(jobs, func(j *job) bool { return !slices.Contains(canaries, j) })
+		tries = &search{all: sync.OnceValue(func() error {
+			l.direct(ctx, canaries)
+			return sameRefusal(canaries)
+		})}
+		tries.left.Store(importsTried)
+		if refusal != nil && !noSuchCall(refusal) { // one of the rows may be at fault
+			var found sync.WaitGroup
+			found.Go(func() { _ = tries.all() }) // asked again by whoever needs it
+			l.inParts(ctx, jobs, tries)
+			found.Wait()
 			return
 		}
-		left := halvings
-		tries = &left
 	}
-	switch {
-	case len(jobs) < l.settings.BulkFrom:
+	switch err := tries.all(); {
+	case err != nil:
+		fail(jobs, err)
+	case noSuchCall(refusal): // and by themselves they were made
+		l.withoutImports(refusal)
 		l.direct(ctx, jobs)
-	case tries == nil || *tries <= 0:
-		fail(jobs, fault.Later(refusedRetry, "imports are refused as a whole, and what is wrong was not found yet"))
 	default:
-		half := (len(jobs) + 1) / 2
-		for _, some := range [][]*job{jobs[:half], jobs[half:]} {
-			*tries--
-			l.makeWave(ctx, some, tries)
-		}
+		l.inParts(ctx, jobs, tries)
 	}
 }
 
-// sameRefusal gives what all jobs were refused for, or nothing; a vendor that is out counts as well.
+// inParts makes waves of parts of jobs, at the same time and in one turn at their list: no two of them are about the same
+// contact.
+func (l *linker) inParts(ctx context.Context, jobs []*job, tries *search) {
+	if tries.left.Add(-refusedParts) < 0 {
+		fail(jobs, fault.Later(refusedRetry, "imports are refused as a whole, and what is wrong was not found yet"))
+		return
+	}
+	ctx, leave, err := l.enterList(ctx, jobs[0].wanted.mailingListID)
+	if err != nil {
+		fail(jobs, err)
+		return
+	}
+	defer leave()
+	var work sync.WaitGroup
+	for part := range slices.Chunk(jobs, (len(jobs)+refusedParts-1)/refusedParts) {
+		work.Go(func() { l.makeWave(ctx, part, tries) })
+	}
+	work.Wait()
+}
+
+// sameRefusal gives what all jobs were refused for, or failed with, in the same words, or nothing; a vendor that is out
+// counts as well.
 func sameRefusal(jobs []*job) error {
 	first := jobs[0].err
 	for _, j := range jobs {
@@ -360,8 +404,9 @@ func sameRefusal(jobs []*job) error {
 			return nil
 		}
 	}
-	if class := fault.From(first).Class; class != fault.Refused && !class.VendorOut() {
-		return nil
+	switch class := fault.From(first).Class; {
+	case class == fault.Refused, class == fault.Unknown, class == fault.Transient, class.VendorOut():
+		return first
 	}
-	return first
+	return nil
 }

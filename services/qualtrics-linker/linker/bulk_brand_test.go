@@ -1,6 +1,7 @@
 package linker_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,8 +33,9 @@ type bulk struct {
 	noHistory bool
 	// rejectData refuses an import that holds a row whose data says so.
 	rejectData bool
-	// rejectWhole refuses an import that holds a row with this e-mail.
-	rejectWhole string
+	// rejectWhole refuses an import that holds a row with this e-mail, with the status rejectStatus, or 400.
+	rejectWhole  string
+	rejectStatus int
 }
 
 type importRow struct {
@@ -74,7 +76,7 @@ func (v *brand) startImport(c servicetest.Call) servicetest.Reply {
 	unprocessed := []any{}
 	for n, row := range sent.Contacts {
 		if v.rejectData && row.TransactionData["refuse"] != nil || v.rejectWhole != "" && row.Email == v.rejectWhole {
-			return refused(400, "IMP_2", "a row is wrong: "+row.Email)
+			return refused(cmp.Or(v.rejectStatus, 400), "IMP_2", "a row is wrong: "+row.Email)
 		}
 		if !v.processed(row, sent.Meta.Fields) {
 			unprocessed = append(unprocessed, any(strconv.Itoa(n))) // texts in the vendor's own schema

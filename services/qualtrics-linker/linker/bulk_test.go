@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/service/servicetest"
@@ -153,11 +155,97 @@ func TestImportThatMakesNothingIsToldInQualtricsWords(t *testing.T) {
 	}
 }
 
-func TestOneBadRowOfARefusedImportIsFound(t *testing.T) {
-	f := start(t, nil)
-	f.brand.rejectWhole = "p7@example.com"
-	f.ask(30)
-	f.own(t, 30) // by itself even that one is good
+func TestOneBadRowOfAnImportThatIsRefusedAsAWholeCostsTheOthersOneMoreRoundOrTwo(t *testing.T) {
+	for name, status := range map[string]int{"refused": 400, "Qualtrics fails": 500} {
+		for rows, imports := range map[int]int{20: 1, 40: 5, 200: 9} { // 20 by themselves; 40 in parts of 10; 200 in parts of 50, and 13
+			t.Run(fmt.Sprint(name, " ", rows), func(t *testing.T) {
+				f := start(t, servicetest.Env{"QUALTRICS_GATHER_QUIET": "1s"})
+				f.brand.rejectWhole, f.brand.rejectStatus = "p7@example.com", status
+				f.ask(rows)
+				f.own(t, rows) // by itself even that one is good
+				calls := f.brand.calls()
+				if calls[startImport] != imports || calls[createContact] > 20 {
+					t.Errorf("%d imports and %d contacts by themselves, want %d and at most 20", calls[startImport], calls[createContact], imports)
+				}
+				if got := f.brand.made(); got[0] != rows || got[1] != rows {
+					t.Errorf("%v contacts, transactions, distributions", got)
+				}
+				if strings.Contains(f.Log(), `"outcome":"retry"`) {
+					t.Error("requests were given back")
+				}
+			})
+		}
+	}
+}
+
+func TestPartsOfARefusedImportAreMadeAtTheSameTime(t *testing.T) {
+	const parts = 4
+	var begun atomic.Int32
+	all := make(chan struct{})
+	f := start(t, servicetest.Env{"QUALTRICS_GATHER_QUIET": "1s"}, func(v *brand) {
+		v.instead = func(pattern string, _ servicetest.Call) *servicetest.Reply {
+			if pattern != startImport {
+				return nil
+			}
+			switch n := begun.Add(1); {
+			case n == 1:
+				r := refused(400, "IMP_2", "a row is wrong")
+				return &r
+			case n == 1+parts:
+				close(all)
+			}
+			select {
+			case <-all:
+			case <-time.After(10 * time.Second):
+				t.Error("an import waits for another to end")
+			}
+			return nil
+		}
+	})
+	f.ask(43)
+	f.own(t, 43)
+}
+
+// An answer of 500 does not say that nothing was done.
+func TestImportThatWasMadeAndAnswered500IsNotMadeAgain(t *testing.T) {
+	f := start(t, nil, func(v *brand) {
+		v.instead = func(pattern string, c servicetest.Call) *servicetest.Reply {
+			if pattern != startImport {
+				return nil
+			}
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.startImport(c)
+			r := refused(500, "", "Internal Server Error")
+			return &r
+		}
+	})
+	f.ask(6)
+	f.own(t, 6)
+	if calls, got := f.brand.calls(), f.brand.made(); calls[startImport] != 1 || got[0] != 6 || got[1] != 6 {
+		t.Errorf("called %v; %v contacts, transactions, distributions", calls, got)
+	}
+}
+
+func TestBrandThatFailsForAllIsNotDividedForEver(t *testing.T) {
+	var broken atomic.Bool
+	broken.Store(true)
+	f := start(t, servicetest.Env{"QUALTRICS_GATHER_QUIET": "1s"}, func(v *brand) {
+		v.instead = func(pattern string, _ servicetest.Call) *servicetest.Reply {
+			if pattern != startImport && pattern != createContact || !broken.Load() {
+				return nil
+			}
+			r := refused(500, "", "Internal Server Error")
+			return &r
+		}
+	})
+	f.ask(100)
+	bustest.Eventually(t, "all are given back", func() bool { return strings.Count(f.Log(), `"outcome":"retry"`) >= 100 })
+	if calls := f.brand.calls(); calls[startImport] > 5 || calls[createContact] > 3 {
+		t.Errorf("called %v", calls)
+	}
+	broken.Store(false)
+	f.own(t, 100)
 }
 
 func TestSuppressedPeopleOfAWave(t *testing.T) {
@@ -270,7 +358,8 @@ func TestTwinsOfAWaveThatMustWaitWaitWithIt(t *testing.T) {
 	}
 	bustest.Eventually(t, "all twice", func() bool { return len(servicetest.Events(t, f.broker, subjects.SurveyLinkCreated)) >= 20 })
 	f.Settled()
-	if got := f.brand.made(); got[0] != 20 || got[1] != 20 || f.brand.calls()[createContact] > 1 {
+	// One goes first alone when the pause ends, and a few may have come apart from the others.
+	if got := f.brand.made(); got[0] != 20 || got[1] != 20 || f.brand.calls()[createContact] > 5 {
 		t.Errorf("%v contacts, transactions, distributions; called %v", got, f.brand.calls())
 	}
 }

@@ -50,6 +50,8 @@ type brand struct {
 	late int
 	// change makes something else of the links; nil leaves them.
 	change func([]link) []link
+	// instead answers a call in the brand's place; nil, or an answer of nil, leaves it to the brand.
+	instead func(pattern string, c servicetest.Call) *servicetest.Reply
 	bulk
 }
 
@@ -93,6 +95,11 @@ func newBrand(t *testing.T) *brand {
 		startImport: v.startImport, importStatus: v.importStatus, importReport: v.importReport, listBatch: v.listBatch,
 	} {
 		v.Handle(pattern, func(c servicetest.Call) servicetest.Reply {
+			if v.instead != nil {
+				if r := v.instead(pattern, c); r != nil {
+					return *r
+				}
+			}
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if c.Header.Get("X-API-TOKEN") != token {

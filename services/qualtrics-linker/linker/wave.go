@@ -105,7 +105,7 @@ var (
 )
 
 // settleWave brings jobs that are part of a wave to an end.
-func (l *linker) settleWave(ctx context.Context, id string, jobs []*job, fresh bool, tries *int) {
+func (l *linker) settleWave(ctx context.Context, id string, jobs []*job, fresh bool, tries *search) {
 	done, ran, err := l.makeOrWait(ctx, id, jobs, fresh)
 	switch {
 	case errors.Is(err, errNoEmptyBatch):
@@ -143,7 +143,7 @@ func (l *linker) withoutImports(err error) {
 
 // makeOrWait makes the wave, or waits until another replica has. ran tells that it was made just now.
 func (l *linker) makeOrWait(ctx context.Context, id string, jobs []*job, fresh bool) (done wave, ran bool, err error) {
-	leave, err := l.enterList(ctx, jobs[0].wanted.mailingListID)
+	ctx, leave, err := l.enterList(ctx, jobs[0].wanted.mailingListID)
 	if err != nil {
 		return wave{}, false, err
 	}
@@ -169,8 +169,11 @@ func (l *linker) makeOrWait(ctx context.Context, id string, jobs []*job, fresh b
 
 // enterList waits for this replica's turn at a mailing list. Qualtrics does one import of a list at a time anyway
 // (qualtrics.md §3.2), and another one between an import and the reading of its links may overwrite what tells whose
-// they are.
-func (l *linker) enterList(ctx context.Context, listID string) (leave func(), err error) {
+// they are. What is done with the context that it gives is part of the turn.
+func (l *linker) enterList(ctx context.Context, listID string) (entered context.Context, leave func(), err error) {
+	if ctx.Value(turnAt(listID)) != nil {
+		return ctx, func() {}, nil
+	}
 	turn, _ := l.lists.LoadOrStore(listID, make(chan struct{}, 1))
 	one, ok := turn.(chan struct{})
 	if !ok {
@@ -178,11 +181,14 @@ func (l *linker) enterList(ctx context.Context, listID string) (leave func(), er
 	}
 	select {
 	case one <- struct{}{}:
-		return func() { <-one }, nil
+		return context.WithValue(ctx, turnAt(listID), true), func() { <-one }, nil
 	case <-ctx.Done():
-		return nil, handedBack(ctx)
+		return ctx, nil, handedBack(ctx)
 	}
 }
+
+// turnAt is the mailing list whose turn a context has.
+type turnAt string
 
 func handedBack(ctx context.Context) error {
 	return fault.New(fault.Transient, "the wave is handed back: %w", ctx.Err())
@@ -262,6 +268,9 @@ func (l *linker) importOf(p plan, batch string, jobs []*job, begun bool) effect.
 				}
 			}
 			started, err := l.qualtrics.StartImport(ctx, p.MailingListID, batch, slices.Sorted(maps.Keys(fields)), rows)
+			if outbound.StatusOf(err) == http.StatusInternalServerError {
+				err = l.failedFor(ctx, batch, err)
+			}
 			imp := sent{ID: started.ID}
 			for _, row := range started.Unprocessed {
 				imp.Refused = append(imp.Refused, jobs[row].wanted.request.GetRequestId())
@@ -276,6 +285,18 @@ func (l *linker) importOf(p plan, batch string, jobs []*job, begun bool) effect.
 			return sent{}, n > 0, err
 		},
 	}
+}
+
+// failedFor takes an import that Qualtrics itself failed at, perhaps because of one row, for refused when the batch shows
+// nothing of it. Should it come after all, that batch is never distributed: nobody gets a second link, and the others
+// need not wait until that is sure.
+func (l *linker) failedFor(ctx context.Context, batch string, err error) error {
+	if n, probed := l.qualtrics.BatchCount(ctx, batch, 1, nil); probed != nil || n > 0 {
+		return err
+	}
+	f := *fault.From(err)
+	f.Class = fault.Refused
+	return &f
 }
 
 // progress tells how many transactions an import has made, and whether that is all.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
+	"github.com/closeloop/closeloop/pkg/parallel"
 )
 
 // Ref is what an interaction is found by: its type and its source object, both of which are filterable (§2.2).
@@ -31,27 +32,60 @@ const (
 )
 
 // Find looks interactions up, the guard before every post (§2.3), and gives what it found of each. It asks for many at a
-// time, all in one call where the tenant has $batch. Its error counts for all.
+// time, all in one call where the tenant has $batch, and where that fails again for fewer, until the one that it fails for
+// is alone. Its error counts for all: the tenant is out.
 //
 // Marketing writes asynchronously and keeps duplicates: what is not found may still appear, and of several the first
 // is given.
 func (c *Client) Find(ctx context.Context, refs []Ref) (map[Ref]Found, error) {
-	found := make(map[Ref]Found, len(refs))
-	err := c.look(ctx, c.lookUps(refs, c.IDsPerFilter), found)
-	if err != nil {
-		return nil, err
-	}
-	// A refusal is about one id among those of its filter, or about filters for many: each by itself tells.
-	var again []Ref
-	for ref, f := range found {
-		if fault.Is(f.Err, fault.Refused) {
-			again = append(again, ref)
+	all := &search{client: c, found: make(map[Ref]Found, len(refs))}
+	for parts := [][]Ref{refs}; len(parts) > 0; all.again = true {
+		errs := make([]error, len(parts))
+		parallel.Times(len(parts), divideBy, func(i int) { errs[i] = all.look(ctx, parts[i], c.IDsPerFilter) })
+		var next [][]Ref
+		failed := 0
+		for i, err := range errs {
+			if err == nil {
+				continue
+			}
+			if fault.From(err).Class.VendorOut() {
+				return nil, err
+			}
+			failed++
+			for _, ref := range parts[i] {
+				all.found[ref] = Found{Err: err}
+			}
+			if n := len(parts[i]); n > 1 && fault.From(err).Class == fault.Transient {
+				next = slices.AppendSeq(next, slices.Chunk(parts[i], (n+divideBy-1)/divideBy))
+			}
 		}
+		// Parts that all fail show that it is no matter of single ids.
+		if ctx.Err() != nil || len(next) > mostParts || len(parts) > 1 && failed == len(parts) {
+			break
+		}
+		parts = next
 	}
-	if len(again) > 0 && len(refs) > 1 && c.IDsPerFilter > 1 {
-		return found, c.look(ctx, c.lookUps(again, 1), found)
-	}
-	return found, nil
+	return all.found, nil
+}
+
+const (
+	// divideBy is how many parts take the place of a call that failed. They are asked for at the same time.
+	divideBy = 4
+	// mostParts bounds the calls that are made to find out for which ids a call fails.
+	mostParts = 64
+	// mostAlone bounds the ids that are asked for one by one since reads of several fail; where reads of several are refused
+	// nothing does.
+	mostAlone = 400
+)
+
+// search is a look-up that takes several calls.
+type search struct {
+	client *Client
+	// again says that a call has failed.
+	again bool
+
+	mu    sync.Mutex
+	found map[Ref]Found
 }
 
 // lookUp is one read: ids of one type.
@@ -99,35 +133,45 @@ func (l *lookUp) query() url.Values {
 	return q
 }
 
-// look makes the reads and notes what they tell.
-func (c *Client) look(ctx context.Context, all []*lookUp, found map[Ref]Found) error {
-	for len(all) > 0 {
-		n := min(len(all), c.Options.Interactions.BatchLimit())
-		errs, err := c.read(ctx, all[:n])
+// look asks for refs, so many to a read, and notes what that tells. A read that fails beside others is made again for each
+// of its ids. Its error is about the call, or says that the vendor is out.
+func (s *search) look(ctx context.Context, refs []Ref, most int) error {
+	var alone []Ref
+	refused := false
+	for reads := range slices.Chunk(s.client.lookUps(refs, most), s.client.Options.Interactions.BatchLimit()) {
+		errs, err := s.read(ctx, reads)
 		if err != nil {
 			return err
 		}
-		for i, l := range all[:n] {
-			if errs[i] != nil && !fault.Is(errs[i], fault.Refused) {
-				return errs[i] // no matter of these ids
+		for i, l := range reads {
+			if errs[i] != nil && fault.From(errs[i]).Class.VendorOut() {
+				return errs[i]
 			}
-			l.note(found, errs[i])
+			if errs[i] != nil && len(l.ids) > 1 {
+				alone = append(alone, l.refs()...)
+				refused = refused || fault.Is(errs[i], fault.Refused)
+			}
+			s.note(l, errs[i])
 		}
-		all = all[n:]
 	}
-	return nil
+	if len(alone) == 0 || len(alone) > mostAlone && !refused { // so many are no matter of single ids
+		return nil
+	}
+	return s.look(ctx, alone, 1)
 }
 
-// read makes the reads in one call, or in one each where that is as good: a single id needs no $batch.
-func (c *Client) read(ctx context.Context, all []*lookUp) ([]error, error) {
-	if c.noBatch.Load() || !slices.ContainsFunc(all, func(l *lookUp) bool { return len(l.ids) > 1 }) && len(all) <= 2 {
+// read makes the reads in one call: a single id needs no $batch. What has failed is asked for again in the way in which it
+// failed: what a tenant chokes on in a $batch may do no harm in an address, and would spoil the writing of others next.
+func (s *search) read(ctx context.Context, all []*lookUp) ([]error, error) {
+	c := s.client
+	if c.noBatch.Load() || !s.again && len(all) == 1 && len(all[0].ids) == 1 {
 		return c.readEach(ctx, all), nil
 	}
 	steps := make([]odata.Step, len(all))
 	for i, l := range all {
 		steps[i] = odata.Step{{Path: "Interactions", Query: l.query(), Into: &l.rows}}
 	}
-	errs, err := c.Options.Interactions.Batch(ctx, "find interactions", steps)
+	errs, err := c.batch(ctx, c.Options.Interactions, "find interactions", steps)
 	if c.batchMissing(err) || fault.Is(err, fault.Refused) { // the ids are not at fault
 		return c.readEach(ctx, all), nil
 	}
@@ -170,9 +214,20 @@ func (c *Client) more(ctx context.Context, l *lookUp) error {
 	return nil
 }
 
-func (l *lookUp) note(found map[Ref]Found, err error) {
-	for _, id := range l.ids {
-		found[Ref{l.kind, id}] = Found{Err: err}
+func (l *lookUp) refs() []Ref {
+	refs := make([]Ref, len(l.ids))
+	for i, id := range l.ids {
+		refs[i] = Ref{l.kind, id}
+	}
+	return refs
+}
+
+func (s *search) note(l *lookUp, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := s.found
+	for _, ref := range l.refs() {
+		found[ref] = Found{Err: err}
 	}
 	for _, row := range l.rows.Items {
 		if row.UUID == "" {

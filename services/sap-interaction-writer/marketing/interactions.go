@@ -101,7 +101,7 @@ func (i Interaction) personal() []string {
 
 // InteractionsPerCall is the most interactions that one [Client.Write] should be given.
 func (c *Client) InteractionsPerCall() int {
-	switch c.mode() {
+	switch c.mode(c.PerCall) {
 	case DeepInsert:
 		return c.PerCall
 	case Batch:
@@ -110,12 +110,13 @@ func (c *Client) InteractionsPerCall() int {
 	return singly
 }
 
-// mode is how interactions are written with what is known of the tenant.
-func (c *Client) mode() WriteMode {
+// mode is how so many interactions are written with what is known of the tenant. Where one batch takes them all it is
+// as few calls as a deep insert, and what is wrong with one record is no matter of the others.
+func (c *Client) mode(n int) WriteMode {
 	mode := c.Mode
 	if mode == Auto {
 		mode = DeepInsert
-		if c.noDeepInsert.Load() {
+		if fits := n > 1 && n <= c.Options.Interactions.BatchLimit(); c.noDeepInsert.Load() || c.hasBatch.Load() && fits {
 			mode = Batch
 		}
 	}
@@ -130,12 +131,15 @@ func (c *Client) mode() WriteMode {
 //
 // Every repeat makes one more (§ "Twelve rules" 2), so a lost answer is settled by [Client.Find].
 func (c *Client) Write(ctx context.Context, all []Interaction) ([]Outcome, error) {
-	if c.mode() != DeepInsert {
+	if c.mode(len(all)) != DeepInsert {
 		return c.insert(ctx, all), nil
 	}
 	written, err := c.deepInsert(ctx, all)
-	if c.Mode == Auto && isMissing(err) {
+	switch {
+	case c.Mode == Auto && isMissing(err):
 		c.noDeepInsert.Store(true)
+		return c.insert(ctx, all), nil
+	case c.Mode == Auto && c.hasBatch.Load() && len(all) > 1 && fault.Is(err, fault.Refused): // for one of them
 		return c.insert(ctx, all), nil
 	}
 	return written, err

@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +29,10 @@ const (
 // WriteMode chooses how interactions are written.
 type WriteMode string
 
-// The write modes. Auto begins with the deep insert of the published flow and falls back to a batch, or to single calls,
-// where the tenant has no such set (sap-marketing-cloud.md, rule 6).
+// The write modes. Auto writes what fits into one batch as a batch, where the tenant is known to have that, and more, or a
+// single one, by the deep insert of the published flow. It falls back to a batch, or to single calls, where the tenant has
+// no such set (sap-marketing-cloud.md, rule 6), and writes a deep insert that is refused again as batches: there each
+// record has an outcome of its own.
 const (
 	Auto         WriteMode = "auto"
 	DeepInsert   WriteMode = "deep-insert"
@@ -91,6 +95,8 @@ type Client struct {
 	Options
 	// Set when the tenant turned out not to have it.
 	noDeepInsert, noBatch atomic.Bool
+	// hasBatch is set when it has answered one.
+	hasBatch atomic.Bool
 }
 
 const (
@@ -133,13 +139,10 @@ type one struct {
 // independently writes records that have nothing to do with each other: in batches with a changeset for each, or by
 // single calls where there are few or no $batch. It gives an error or nil for each.
 func (c *Client) independently(ctx context.Context, session *odata.Client, operation string, records []one) []error {
-	errs := make([]error, 0, len(records))
-	for len(records) > 0 {
-		n := min(len(records), session.BatchLimit())
-		errs = append(errs, c.together(ctx, session, operation, records[:n])...)
-		records = records[n:]
-	}
-	return errs
+	chunks := slices.Collect(slices.Chunk(records, session.BatchLimit()))
+	errs := make([][]error, len(chunks))
+	parallel.Times(len(chunks), atATime, func(i int) { errs[i] = c.together(ctx, session, operation, chunks[i]) })
+	return slices.Concat(errs...)
 }
 
 func (c *Client) together(ctx context.Context, session *odata.Client, operation string, records []one) []error {
@@ -151,13 +154,18 @@ func (c *Client) together(ctx context.Context, session *odata.Client, operation 
 	for _, r := range records {
 		steps, personal = append(steps, odata.Step{r.request}), append(personal, r.personal...)
 	}
-	errs, err := session.Batch(ctx, operation, steps, personal...)
+	errs, err := c.batch(ctx, session, operation, steps, personal...)
 	if c.batchMissing(err) {
 		return c.oneByOne(ctx, session, operation, records)
 	}
 	if fault.Is(err, fault.Refused) { // for one of them, or because there are too many: nothing was done
 		half := len(records) / 2
-		return append(c.together(ctx, session, operation, records[:half]), c.together(ctx, session, operation, records[half:])...)
+		var first []error
+		var work sync.WaitGroup
+		work.Go(func() { first = c.together(ctx, session, operation, records[:half]) })
+		second := c.together(ctx, session, operation, records[half:])
+		work.Wait()
+		return append(first, second...)
 	}
 	if err != nil {
 		errs = make([]error, len(records))
@@ -166,6 +174,15 @@ func (c *Client) together(ctx context.Context, session *odata.Client, operation 
 		}
 	}
 	return errs
+}
+
+// batch sends steps in one call, and notes that the tenant takes such calls.
+func (c *Client) batch(ctx context.Context, session *odata.Client, operation string, steps []odata.Step, personal ...string) ([]error, error) {
+	errs, err := session.Batch(ctx, operation, steps, personal...)
+	if err == nil {
+		c.hasBatch.Store(true)
+	}
+	return errs, err
 }
 
 // batchMissing notes that the tenant has no $batch.

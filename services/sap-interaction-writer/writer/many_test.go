@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -106,8 +107,79 @@ func TestOneRecordThatIsRefusedSinksNoOther(t *testing.T) {
 	}
 }
 
-func TestALostAnswerToManyIsLookedUpAndNoneIsWrittenTwice(t *testing.T) {
+func TestARefusedRecordCostsItsMatesNothingOrOneMoreRound(t *testing.T) {
+	for links, want := range map[int][]string{
+		16:  {fetch, batch, batch},                    // a look and a write
+		150: {fetch, batch, deepInsert, batch, batch}, // a look, a write, and again in batches
+	} {
+		t.Run(fmt.Sprint(links), func(t *testing.T) {
+			f := start(t, together)
+			f.tenant.blocked = "OB-00007"
+			f.publishLinks(1, links)
+			f.Dead(1)
+			bustest.Eventually(t, "the others are written", func() bool { return f.tenant.count() == links-1 })
+			f.Settled()
+			if got := f.tenant.Patterns(); !slices.Equal(got, want) || f.tenant.count() != links-1 {
+				t.Errorf("%d interactions, called %v, want %v", f.tenant.count(), got, want)
+			}
+		})
+	}
+}
+
+var loopInLog = regexp.MustCompile(`"loopId":"[^"]+"`)
+
+func TestARecordThatTheTenantAlwaysFailsForHoldsUpNoOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		links, most int
+		prepare     func(*tenant)
+	}{
+		// A look that fails for two operations, one for each of their ids, and a write.
+		"in its operation": {30, 4, func(v *tenant) { v.failing = "OB-00007" }},
+		// The token, the look, parts of it until the two reads of the one are alone, and a write.
+		"with its call":   {30, 1 + 1 + 4 + 8 + 8 + 1, func(v *tenant) { v.failing, v.wholly = "OB-00007", true }},
+		"many, with them": {150, 1 + 1 + 4 + 8 + 8 + 8 + 8 + 1, func(v *tenant) { v.failing, v.wholly = "OB-00007", true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, together)
+			c.prepare(f.tenant)
+			f.publishLinks(1, c.links)
+			bustest.Eventually(t, "the others are written", func() bool { return f.tenant.count() == c.links-1 })
+			calls := f.tenant.Patterns()
+			f.Published(subjects.InteractionWritten, c.links-1)
+			if writes := slices.DeleteFunc(slices.Clone(calls), func(p string) bool { return p == find }); len(writes) > c.most {
+				t.Errorf("%d calls until the others were written, want at most %d: %v", len(writes), c.most, calls)
+			}
+			bustest.Eventually(t, "the one is given back", func() bool { return strings.Contains(f.Log(), `"outcome":"retry"`) })
+			back := map[string]bool{}
+			for line := range strings.Lines(f.Log()) {
+				if strings.Contains(line, `"outcome":"retry"`) {
+					back[loopInLog.FindString(line)] = true
+				}
+			}
+			if len(back) != 1 {
+				t.Errorf("given back: %v, want the one alone", back)
+			}
+			f.tenant.set(func(v *tenant) { v.failing = "" })
+			f.written(c.links)
+			if n := f.tenant.count(); n != c.links {
+				t.Errorf("%d interactions, want %d", n, c.links)
+			}
+		})
+	}
+}
+
+func TestATenantThatFailsForAllIsNotAskedForEachID(t *testing.T) {
 	f := start(t, together)
+	f.tenant.set(func(v *tenant) { v.failing, v.wholly = "Interaction", true })
+	f.publishLinks(1, 200)
+	bustest.Eventually(t, "all are given back", func() bool { return strings.Count(f.Log(), `"outcome":"retry"`) >= 200 })
+	if n := len(f.tenant.Calls(batch)); n > 5 {
+		t.Errorf("%d batches to be told the same", n)
+	}
+}
+
+func TestALostAnswerToManyIsLookedUpAndNoneIsWrittenTwice(t *testing.T) {
+	f := start(t, and(together, "SAP_MARKETING_WRITE_MODE", "deep-insert"))
 	f.tenant.Lose(deepInsert)
 	f.publishLinks(1, 50)
 	bustest.Eventually(t, "written", func() bool { return f.tenant.count() >= 50 })

@@ -49,6 +49,10 @@ type tenant struct {
 	unreadable string
 	// blocked is a source object that is refused.
 	blocked string
+	// failing is a source object for which the tenant always fails with 500: alone in its operation of a batch or, wholly,
+	// with all that the call holds.
+	failing string
+	wholly  bool
 	// batched counts the operations that came in batches.
 	batched int
 	// answer makes the answer to a deep insert; nil is the assumed one.
@@ -81,6 +85,8 @@ func newTenant(t *testing.T) *tenant {
 				}
 			}
 			switch {
+			case v.wholly && v.fails(c.Body):
+				return refused(http.StatusInternalServerError, "Short dump")
 			case c.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)):
 				return refused(http.StatusUnauthorized, "Logon failed")
 			case c.Header.Get("Accept") != map[bool]string{true: "multipart/mixed", false: "application/json"}[pattern == batch]:
@@ -185,7 +191,12 @@ func (v *tenant) batch(c servicetest.Call) servicetest.Reply {
 	return servicetest.Reply{Status: http.StatusAccepted, Header: http.Header{"Content-Type": {"multipart/mixed; boundary=R1"}}, Body: out.String() + "--R1--\r\n"}
 }
 
+func (v *tenant) fails(text string) bool { return v.failing != "" && strings.Contains(text, v.failing) }
+
 func (v *tenant) operation(r *http.Request, body string) servicetest.Reply {
+	if v.fails(r.URL.RawQuery) || v.fails(body) {
+		return refused(http.StatusInternalServerError, "Short dump")
+	}
 	if r.Method == http.MethodGet && r.URL.Path == "/Interactions" {
 		return v.find(servicetest.Call{Query: r.URL.Query()})
 	}

@@ -34,14 +34,14 @@ type Settings struct {
 	Parallel  int             `envconfig:"SAP_MARKETING_PARALLEL" default:"4" desc:"parallel calls of the whole fleet"`
 	PerMinute int             `envconfig:"SAP_MARKETING_PER_MINUTE" default:"0" desc:"calls a minute of the whole fleet; 0 sets no limit"`
 
-	WriteMode    string        `envconfig:"SAP_MARKETING_WRITE_MODE" default:"auto" desc:"deep-insert (many a call), batch (many a call, each for itself), interactions (one a call), or auto: the first of these that the tenant has"`
+	WriteMode    string        `envconfig:"SAP_MARKETING_WRITE_MODE" default:"auto" desc:"deep-insert (many a call), batch (many a call, each for itself), interactions (one a call), or auto: batch for what fits into one, deep-insert for more and for a single one, as far as the tenant has them"`
 	PerCall      int           `envconfig:"SAP_MARKETING_PER_CALL" default:"200" desc:"most interactions of one deep insert"`
 	Batch        bool          `envconfig:"SAP_MARKETING_BATCH" default:"true" desc:"false for a tenant without $batch: then look-ups are a call for each filter"`
 	BatchLimit   int           `envconfig:"SAP_MARKETING_BATCH_LIMIT" default:"100" desc:"most operations of one $batch"`
 	IDsPerFilter int           `envconfig:"SAP_MARKETING_IDS_PER_FILTER" default:"40" desc:"most ids that one look-up asks for; 1 for a tenant that refuses filters with or"`
 	Wave         int           `envconfig:"SAP_MARKETING_WAVE" default:"1000" desc:"most events that are written together"`
 	WaveQuiet    time.Duration `envconfig:"SAP_MARKETING_WAVE_QUIET" default:"250ms" desc:"a wave is written when nothing has come for so long"`
-	WaveWait     time.Duration `envconfig:"SAP_MARKETING_WAVE_WAIT" default:"5s" desc:"and at the latest after this"`
+	WaveWait     time.Duration `envconfig:"SAP_MARKETING_WAVE_WAIT" default:"1s" desc:"and at the latest after this"`
 	Arrays       string        `envconfig:"SAP_MARKETING_ARRAYS" default:"plain" desc:"how arrays are sent: plain, as in […], or results, as in {\"results\":[…]}; both are read"`
 	Dates        string        `envconfig:"SAP_MARKETING_DATES" default:"iso" desc:"how dates are sent: iso, or ticks, as in /Date(1784885400000)/; both are read"`
 

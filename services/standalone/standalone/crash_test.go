@@ -441,7 +441,7 @@ func TestCrashAtEachPointOfAWaveOfLinks(t *testing.T) {
 
 func TestCrashAtEachPointOfInteractions(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"deep-insert", "interactions"} {
+	for _, mode := range []string{"auto", "deep-insert", "interactions"} {
 		t.Run(mode, func(t *testing.T) {
 			crashing{
 				define: writer.Define, env: servicetest.Env{"SAP_MARKETING_WRITE_MODE": mode},

@@ -242,7 +242,7 @@ func TestMarketingALostAnswerMakesNoSecondMail(t *testing.T) { // trap 6; odata 
 }
 
 func TestMarketingWritesThatAppearLateAreNotRepeated(t *testing.T) { // trap 6: Marketing writes later than it answers
-	f := startMarketing(t, "{visibleAfter: -1s, writtenVisibleAfter: 14s}", servicetest.Env{"SAP_MARKETING_SETTLE": "20s"})
+	f := startMarketing(t, "{visibleAfter: -1s, writtenVisibleAfter: 14s}", servicetest.Env{"SAP_MARKETING_SETTLE": "20s", "SAP_MARKETING_WRITE_MODE": "deep-insert"})
 	ids := f.play(3)
 	f.meets(deepInserts, lost(false))
 	f.links(ids)
