@@ -24,7 +24,8 @@ type Handler func(ctx context.Context, e event.Event) error
 // Consumer says how a service handles its events.
 type Consumer struct {
 	Handle Handler
-	// Parallel is how many events are handled at a time, default 8. Events of one loop are handled one after another.
+	// Parallel is how many events are handled at a time for each vendor, and for none, default 8. Events of one loop are handled
+	// one after another.
 	Parallel int
 	// Timeout of one handling, default 60 s.
 	Timeout time.Duration
@@ -40,8 +41,6 @@ type Consuming struct {
 	consumer Consumer
 	gates    gates
 
-	slots   chan struct{} // messages in hand, waiting ones included
-	workers chan struct{} // handlers at work
 	work    sync.WaitGroup
 	loops   loops
 	waves   waves
@@ -69,15 +68,15 @@ func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
 	if consumer.Timeout <= 0 {
 		consumer.Timeout = time.Minute
 	}
-	c := &Consuming{bus: b, consumer: consumer, gates: newGates(consumer.Vendors)}
+	c := &Consuming{bus: b, consumer: consumer}
 	c.handling, c.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	// As many again may wait for a worker as are at work: enough to never wait for the broker, little enough to hand back.
-	slots := 2 * consumer.Parallel
+	inHand := 2 * consumer.Parallel
 	if consumer.Waves != nil {
 		c.waves.start(*consumer.Waves)
-		slots += c.waves.room()
+		inHand += c.waves.room()
 	}
-	c.slots, c.workers = make(chan struct{}, slots), make(chan struct{}, consumer.Parallel)
+	c.gates = newGates(consumer.Vendors, consumer.Parallel, inHand)
 	go c.bind(ctx)
 	return c
 }
@@ -232,7 +231,7 @@ func (c *Consuming) receive(m jetstream.Msg) {
 		return
 	}
 	c.keeper.add(d)
-	c.slots <- struct{}{}
+	c.gates.of(d.subject).slots <- struct{}{}
 	c.bus.metrics.inHand.Inc()
 	if !c.loops.join(d) { // else it is handled after the one before it
 		c.dispatch(d)
@@ -245,17 +244,18 @@ func (c *Consuming) dispatch(d *delivery) {
 		c.gather(key, d)
 		return
 	}
+	workers := c.gates.of(d.subject).workers
 	c.work.Go(func() {
-		c.workers <- struct{}{}
+		workers <- struct{}{}
 		c.handle(d)
-		<-c.workers
+		<-workers
 		c.done(d)
 	})
 }
 
 // done makes room for another message, and for the next of the loop.
 func (c *Consuming) done(d *delivery) {
-	<-c.slots
+	<-c.gates.of(d.subject).slots
 	if next := c.loops.next(d); next != nil {
 		c.dispatch(next)
 	}

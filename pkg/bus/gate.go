@@ -14,13 +14,22 @@ type gates struct {
 	none *gate // of events that need no vendor
 }
 
-func newGates(vendors []Vendor) gates {
+// crowd is how many events of one vendor may be in hand where events of others must not wait behind them.
+const crowd = 1000
+
+// newGates makes a gate for each vendor, with workers of its own: one that is slow, or whose limits bind, holds up only its own
+// events.
+func newGates(vendors []Vendor, parallel, inHand int) gates {
 	if len(vendors) == 0 {
 		vendors = []Vendor{{}}
 	}
-	g := gates{none: newGate(Vendor{})}
+	g := gates{none: newGate(Vendor{}, parallel, inHand)}
 	for _, v := range vendors {
-		g.all = append(g.all, newGate(v))
+		most := inHand
+		if len(v.Types) > 0 {
+			most += crowd
+		}
+		g.all = append(g.all, newGate(v, parallel, most))
 	}
 	return g
 }
@@ -54,7 +63,9 @@ const (
 // paused would otherwise still call it. Once closed it stays so until [gate.open]. Then one event goes first, and for each that
 // came through more may go at a time, so that the backlog does not throw the vendor over again.
 type gate struct {
-	vendor Vendor
+	vendor  Vendor
+	slots   chan struct{} // messages in hand, waiting ones included
+	workers chan struct{} // handlers at work
 
 	mu       sync.Mutex
 	closed   bool
@@ -68,7 +79,11 @@ type gate struct {
 	changed  chan struct{} // closed at each change that may let somebody in
 }
 
-func newGate(v Vendor) *gate { return &gate{vendor: v, changed: make(chan struct{})} }
+func newGate(v Vendor, parallel, inHand int) *gate {
+	return &gate{
+		vendor: v, slots: make(chan struct{}, inHand), workers: make(chan struct{}, parallel), changed: make(chan struct{}),
+	}
+}
 
 // whole tells that all events of the service need the vendor, so that its consumers can pause.
 func (g *gate) whole() bool { return len(g.vendor.Types) == 0 }

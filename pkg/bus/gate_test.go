@@ -10,7 +10,7 @@ import (
 
 func TestGateLetsOneFindOutWhetherTheVendorIsBackThenMore(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	g := newGate(Vendor{})
+	g := newGate(Vendor{}, 1, 1)
 	enter := func(wanted int) int {
 		granted, _, _ := g.enter(now, wanted)
 		return granted
@@ -57,7 +57,7 @@ func TestGateLetsOneFindOutWhetherTheVendorIsBackThenMore(t *testing.T) {
 
 func TestGateLeavesAVendorAloneLongerEachTime(t *testing.T) {
 	for class, longest := range map[fault.Class]time.Duration{fault.Down: time.Minute, fault.Unauthorized: 5 * time.Minute} {
-		now, g := time.Unix(1e9, 0), newGate(Vendor{})
+		now, g := time.Unix(1e9, 0), newGate(Vendor{}, 1, 1)
 		until, _ := g.shut(now, class, 0)
 		last := until.Sub(now)
 		for range 12 {
@@ -75,7 +75,7 @@ func TestGateLeavesAVendorAloneLongerEachTime(t *testing.T) {
 }
 
 func TestOnlyAnswersLostInARowAreAVendorThatIsOut(t *testing.T) {
-	g := newGate(Vendor{})
+	g := newGate(Vendor{}, 1, 1)
 	for range 3 {
 		for range lostInARow - 1 {
 			if g.lostAnswer() {

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func notDone(outcome string) time.Time {
 // Replay is a dead letter on its way back to the service that failed.
 type Replay struct {
 	// Operation is the id of what a person did. A second publish of the same operation is stored once within two
-	// minutes, and does nothing more later, since effects are in the ledger.
+	// minutes; later it finds in the ledger what was done, and becomes a second dead letter where it fails as the first.
 	Operation string
 	// Service takes it, and no other does.
 	Service string
@@ -50,6 +51,18 @@ type Replay struct {
 // Event reads the event as its service will. The error is a [fault.Invalid] with the field's name.
 func (r Replay) Event() (event.Event, error) {
 	return event.Decode(r.Letter.Get(HeaderSubject), own(r.Letter), r.Body, r.origin(time.Now()))
+}
+
+// Without gives the replay without an attribute of the event's envelope, by its header's name (ce-time), in any case;
+// false where the letter has no such header.
+func (r Replay) Without(attribute string) (Replay, bool) {
+	left := maps.Clone(r.Letter)
+	maps.DeleteFunc(left, func(name string, _ []string) bool {
+		return strings.HasPrefix(strings.ToLower(name), "ce-") && strings.EqualFold(name, attribute)
+	})
+	changed := len(left) < len(r.Letter)
+	r.Letter = left
+	return r, changed
 }
 
 // Check tells why the letter cannot be replayed at all: it names no event of ours, or no service that takes events. The

@@ -173,3 +173,31 @@ func TestEventThatKeepsEndingTheServiceWaitsForAPerson(t *testing.T) {
 		return false
 	})
 }
+
+func TestVendorThatIsSlowHoldsUpOnlyItsOwnEvents(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	answer := make(chan struct{})
+	var received, notified atomic.Int32
+	vendor := bus.Vendor{Name: "qualtrics", Types: []string{subjects.SurveyResponseNotified}}
+	consume(t, broker.Bus(topology.FeedbackRouter), bus.Consumer{Parallel: 2, Vendors: []bus.Vendor{vendor}, Handle: func(_ context.Context, e event.Event) error {
+		if e.Type == subjects.SurveyResponseReceived {
+			received.Add(1)
+			return nil
+		}
+		<-answer
+		notified.Add(1)
+		return nil
+	}})
+	const n = 100
+	for i := range n {
+		broker.Publish(subjects.SurveyResponseNotified, fmt.Sprintf(`{"surveyId":"SV_1","responseId":"R_%d"}`, i))
+	}
+	broker.Publish(subjects.SurveyResponseReceived, `{"surveyId":"SV_1","responseId":"R_X"}`)
+	bustest.Eventually(t, "the one behind them", func() bool { return received.Load() == 1 })
+	if notified.Load() != 0 {
+		t.Error("the vendor was not slow: this shows nothing")
+	}
+	close(answer)
+	bustest.Eventually(t, "they", func() bool { return notified.Load() == n })
+}

@@ -57,6 +57,7 @@ type waves struct {
 
 // wave is what has been gathered under one key.
 type wave struct {
+	subject    string // of all of them
 	deliveries []*delivery
 	pending    uint64        // at the broker, when the last one was delivered
 	came       chan struct{} // something was added
@@ -123,7 +124,7 @@ func (c *Consuming) gather(key string, d *delivery) {
 	defer c.waves.mu.Unlock()
 	w, begun := c.waves.gathering[key]
 	if !begun {
-		w = &wave{came: make(chan struct{}, 1), full: make(chan struct{})}
+		w = &wave{subject: d.subject, came: make(chan struct{}, 1), full: make(chan struct{})}
 		c.waves.gathering[key] = w
 	}
 	w.deliveries, w.pending = append(w.deliveries, d), d.meta.NumPending
@@ -145,7 +146,7 @@ func (c *Consuming) handleComplete(key string, w *wave) {
 	c.waves.await(c.handling, w)
 	workers := c.waves.workers
 	if c.waves.size(w) < c.waves.Few {
-		workers = c.workers
+		workers = c.gates.of(w.subject).workers
 	}
 	workers <- struct{}{}
 	deliveries := c.waves.seal(key, w)

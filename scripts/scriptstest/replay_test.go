@@ -3,10 +3,16 @@
 package scriptstest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,7 +139,7 @@ func TestReplayListsAndReplays(t *testing.T) {
 	t.Setenv("CONSOLE_URL", startConsole(t, b, "INGRESS_BASIC_USERS=ada:pass w\"ord", "INGRESS_API_KEYS=key-1"))
 	refused(t, b, 6)
 
-	if r := run(t, "", "replay", "1", "--why", "x"); r.exit != 1 || !strings.Contains(r.err, "401") {
+	if r := run(t, "", "replay", "1", "--by", "ada", "--why", "x"); r.exit != 1 || !strings.Contains(r.err, "401") {
 		t.Errorf("without credentials: %+v", r)
 	}
 	t.Setenv("CONSOLE_USER", "ada")
@@ -146,6 +152,9 @@ func TestReplayListsAndReplays(t *testing.T) {
 	}
 	if r := mustRun(t, "", "replay", "--list", "ingress"); r.out != "0 dead letters of ingress\n" {
 		t.Errorf("%q", r.out)
+	}
+	if strings.Contains(listed.out, "not listed") {
+		t.Errorf("all are listed:\n%s", listed.out)
 	}
 	cause := regexp.MustCompile(`cause ([0-9a-f]{10})  6 open`).FindStringSubmatch(listed.out)
 	if cause == nil {
@@ -207,50 +216,151 @@ func TestReplaySaysWhatItTakesAndWhereItAsked(t *testing.T) {
 		}
 	}
 	t.Setenv("CONSOLE_URL", "http://127.0.0.1:1")
+	t.Setenv("USER", "")
+	if r := run(t, "", "replay", "1", "--why", "x"); r.exit != 2 || !strings.Contains(r.err, "--by") {
+		t.Errorf("%+v", r)
+	}
+	t.Setenv("USER", "ada")
+	file := filepath.Join(t.TempDir(), "edited.json")
+	for _, content := range []string{"", "null", "[]", "5", `{}, "again":true`, `{}{}`, `{"a":1`, `{"a":01}`, `{"a":"\x"}`, "{\"a\":\"\x01\"}", `{a:1}`, `{"a":[1,]}`, `{"a":1 2}`} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := run(t, "", "replay", "1", "--why", "x", "--body", file); r.exit != 1 || !strings.Contains(r.err, file) {
+			t.Errorf("%q is no body: %+v", content, r)
+		}
+	}
+	if r := run(t, "", "replay", "1", "--why", "x", "--body", file+".none"); r.exit != 1 || !strings.Contains(r.err, file+".none") {
+		t.Errorf("%+v", r)
+	}
+	if err := os.WriteFile(file, []byte("{ \"a\": [1, -2.5e+3, {\"b\": {}}, [], true],\r\n \"c\": \"x\\\"}{\\u00e9é\", \"d\": {\"e\": null} }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, "", "replay", "1", "--why", "x", "--body", file); !strings.Contains(r.err, "http://127.0.0.1:1 (CONSOLE_URL)") {
+		t.Errorf("a good body: %+v", r)
+	}
 	if r := run(t, "", "replay", "1", "--why", "x"); r.exit != 1 || !strings.Contains(r.err, "http://127.0.0.1:1 (CONSOLE_URL)") {
 		t.Errorf("%+v", r)
 	}
 }
 
-// TestReplayWithTheCLIAlone runs the commands that docs/architecture.md prints for a day on which there is no console.
-func TestReplayWithTheCLIAlone(t *testing.T) {
-	page, err := os.ReadFile("../../docs/architecture.md")
+func TestReplayWithoutConsole(t *testing.T) {
+	b := bustest.Start(t, topology.Settings{})
+	service := startAccounts(t, b)
+	refused(t, b, 1)
+	// One whose envelope looks like a template, and one that is larger than an argument may be.
+	large := strings.Repeat("€", 60_000)
+	b.Publish(subjects.FeedbackDeliveryLate, `{"responseId":"R_2","subject":"Late {{ 1 }}","text":"`+large+`","accountId":"2"}`, "ce-loopid", "L-2", "ce-subject", "{{ R_2 }}", "X-Own", "kept")
+	bustest.Eventually(t, "dead letter", func() bool { return len(b.Messages(topology.DeadLetters, ">")) == 2 })
+	// One whose body was too large for a copy, one of a service that is not there.
+	at := b.Publish(subjects.FeedbackDeliveryLate, `{"responseId":"R_3","subject":"Late","accountId":"3"}`)
+	bustest.Eventually(t, "dead letter", func() bool { return len(b.Messages(topology.DeadLetters, ">")) == 3 })
+	b.Publish(topology.DeadLetterSubject(topology.C4CTasker), "", bus.HeaderSubject, subjects.FeedbackDeliveryLate, bus.HeaderStream, topology.Events, bus.HeaderSequence, fmt.Sprint(at.Sequence))
+	b.Publish(topology.DeadLetterSubject("c4c-taskr"), "{}", bus.HeaderSubject, subjects.FeedbackDeliveryLate)
+	b.Publish(topology.DeadLetterSubject(topology.C4CTasker), "{}")
+	service.acceptAll()
+
+	for _, letter := range []string{"5", "6", "99"} {
+		if r := run(t, b.URL(), "replay-without-console", letter, "ada", "x"); r.exit == 0 {
+			t.Errorf("letter %s was replayed: %+v", letter, r)
+		}
+	}
+	if operations, due := len(b.Messages(topology.Operations, ">")), len(b.Messages(topology.Retries, ">")); operations+due != 0 {
+		t.Fatalf("%d operations and %d replays of what cannot be replayed", operations, due)
+	}
+	original := b.Messages(topology.DeadLetters, ">")[1]
+	mustRun(t, b.URL(), "replay-without-console", "2", "ada", `the "right" account \ now`)
+	mustRun(t, b.URL(), "replay-without-console", "4", "ada", "it is there")
+	bustest.Eventually(t, "accepted", func() bool { return service.count() == 2 })
+	e := service.accepted[0]
+	if m := e.Data.(*eventsv1.FeedbackRaised); e.LoopID != "L-2" || e.ID != original.Header.Get(bus.HeaderEventID) || e.Subject != "{{ R_2 }}" ||
+		m.GetSubject() != "Late {{ 1 }}" || m.GetText() != large {
+		t.Errorf("the service got %+v", e)
+	}
+	if m := service.accepted[1].Data.(*eventsv1.FeedbackRaised); m.GetResponseId() != "R_3" {
+		t.Errorf("the letter without a body went out as %v", m)
+	}
+	if due := b.Messages(topology.Retries, topology.DueSubject("*")); len(due) != 2 || due[0].Header.Get("X-Own") != "kept" || due[0].Header.Get(bus.HeaderReason) != "" {
+		t.Errorf("%d replays, the first with %v", len(due), due[0].Header)
+	}
+	// A console that comes back knows of them, and sends nothing again.
+	url := startConsole(t, b, "INGRESS_AUTH=none")
+	t.Setenv("CONSOLE_URL", url)
+	if r := mustRun(t, "", "replay", "--list"); !strings.Contains(r.out, "#1 ") || strings.Contains(r.out, "#2 ") || strings.Contains(r.out, "#4 ") {
+		t.Errorf("%s", r.out)
+	}
+	response, err := http.Get(url + "/operations?letter=2")
 	if err != nil {
 		t.Fatal(err)
 	}
-	recipe := regexp.MustCompile("(?s)```sh\n(letter=7 .*?)```").FindSubmatch(page)
-	if recipe == nil {
-		t.Fatal("docs/architecture.md prints no recipe")
+	defer func() { _ = response.Body.Close() }()
+	var kept struct {
+		Operations []struct{ By, Why, Sent string }
 	}
-	if err := cli(); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(&kept); err != nil || len(kept.Operations) != 1 || kept.Operations[0].By != "ada" ||
+		kept.Operations[0].Why != `the "right" account \ now` || kept.Operations[0].Sent == "" {
+		t.Errorf("kept is %+v, %v", kept, err)
+	}
+	if n := len(b.Messages(topology.Retries, topology.DueSubject("*"))); n != 2 {
+		t.Errorf("%d replays", n)
+	}
+}
+
+// inSmallPieces is the way to a console that has time for two letters a request, and lists two.
+func inSmallPieces(t *testing.T, console string) string {
+	t.Helper()
+	target, err := url.Parse(console)
+	if err != nil {
 		t.Fatal(err)
 	}
+	between := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		if r.In.Method == http.MethodGet {
+			r.Out.URL.RawQuery = strings.Replace(r.Out.URL.RawQuery, "limit=1000", "limit=2", 1)
+			return
+		}
+		body, _ := io.ReadAll(r.In.Body) // what is missing at its end is no JSON there
+		body = append([]byte(`{"limit":2,`), body[1:]...)
+		r.Out.Body, r.Out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	}}
+	server := httptest.NewServer(between)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestReplayInManyRequestsReplaysEachLetterOnce(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		needs.Missing(t, "curl", "scripts/replay calls the console with it")
+	}
 	b := bustest.Start(t, topology.Settings{})
-	service := startAccounts(t, b)
-	refused(t, b, 2)
-	original := b.Messages(topology.DeadLetters, ">")[1]
-	service.acceptAll()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.Replace(string(recipe[1]), "letter=7 ", "letter=2 ", 1))
-	cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "NATS_URL="+b.URL())
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	startAccounts(t, b)
+	t.Setenv("CONSOLE_URL", inSmallPieces(t, startConsole(t, b, "INGRESS_AUTH=none")))
+	t.Setenv("USER", "ada")
+	refused(t, b, 5)
+	listed := mustRun(t, "", "replay", "--list").out
+	if !strings.Contains(listed, "5 dead letters\n") || !strings.Contains(listed, "#4 are not listed") || strings.Contains(listed, "#3 ") {
+		t.Errorf("two are listed as\n%s", listed)
 	}
-	bustest.Eventually(t, "accepted", func() bool { return service.count() == 1 })
-	if e := service.accepted[0]; e.LoopID != "L-2" || e.ID != original.Header.Get(bus.HeaderEventID) || e.Data.(*eventsv1.FeedbackRaised).GetSubject() != "Late {{ 1 }}" {
-		t.Errorf("the service got %+v", e)
+	cause := regexp.MustCompile(`cause ([0-9a-f]{10})`).FindStringSubmatch(listed)
+	replays := func() int { return len(b.Messages(topology.Retries, topology.DueSubject("*"))) }
+	// The service still refuses them: each comes back as another of the same cause.
+	if r := mustRun(t, "", "replay", "--cause", cause[1], "--why", "x"); r.out != "#1 replayed\n#2 replayed\n#3 replayed\n#4 replayed\n#5 replayed\n" || replays() != 5 {
+		t.Errorf("%+v, %d replays", r, replays())
 	}
-	if n := len(b.Messages(topology.Events, ">")); n != 2 {
-		t.Errorf("%d events: a replay is for one service", n)
+	bustest.Eventually(t, "back", func() bool { return len(b.Messages(topology.DeadLetters, ">")) == 10 })
+	if r := mustRun(t, "", "replay", "10", "9", "8", "7", "6", "--again", "--why", "x"); r.out != "#6 replayed\n#7 replayed\n#8 replayed\n#9 replayed\n#10 replayed\n" || replays() != 10 {
+		t.Errorf("%+v, %d replays", r, replays())
 	}
-	// A console that comes back knows of it, and does not send it again.
-	t.Setenv("CONSOLE_URL", startConsole(t, b, "INGRESS_AUTH=none"))
-	if r := mustRun(t, "", "replay", "--list"); !strings.Contains(r.out, "#1 ") || strings.Contains(r.out, "#2 ") {
-		t.Errorf("%s", r.out)
+	keys := map[string]int{}
+	for _, m := range b.Messages(topology.Operations, topology.OperationSubject("deadletter", 0)[:len("operation.deadletter.")]+">") {
+		var o struct{ Key string }
+		if err := json.Unmarshal(m.Data, &o); err != nil {
+			t.Fatal(err)
+		}
+		keys[o.Key]++
 	}
-	if n := len(b.Messages(topology.Retries, topology.DueSubject("*"))); n != 1 {
-		t.Errorf("%d replays", n)
+	if len(keys) != 2 || keys[""] != 0 {
+		t.Errorf("two runs under the keys %v", keys)
 	}
 }
 

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 )
 
@@ -60,6 +62,9 @@ type filter struct {
 	before                               uint64
 }
 
+// classes are those of dead letters.
+var classes = []fault.Class{fault.Invalid, fault.Refused, fault.Person, fault.Exhausted}
+
 // allStates in place of a state.
 const allStates = "all"
 
@@ -76,6 +81,9 @@ func filterOf(q url.Values) (filter, error) {
 	}
 	if f.state == allStates {
 		f.state = ""
+	}
+	if f.class != "" && !slices.Contains(classes, fault.Class(f.class)) {
+		return f, field("class", fmt.Sprintf("must be one of %v", classes))
 	}
 	var err error
 	f.limit, f.before, err = pageOf(q)
@@ -167,9 +175,17 @@ func (d *desk) history(_ context.Context, r *httpdoor.Request) (*httpdoor.Respon
 	if err != nil {
 		return nil, err
 	}
-	letter, by, kind := r.Query.Get("letter"), r.Query.Get("by"), r.Query.Get("kind")
+	by, kind, letter := r.Query.Get("by"), r.Query.Get("kind"), uint64(0)
+	if v := r.Query.Get("letter"); v != "" {
+		if letter, err = strconv.ParseUint(v, 10, 64); err != nil || letter == 0 {
+			return nil, field("letter", "must be the sequence of a dead letter")
+		}
+	}
+	if kind != "" && !slices.Contains([]string{Replay, Discard, Look}, kind) {
+		return nil, field("kind", "must be replay, discard or look")
+	}
 	all := d.book.done(func(o *Operation) bool {
-		return (letter == "" || letter == strconv.FormatUint(o.Letter, 10)) && (by == "" || by == o.By) && (kind == "" || kind == o.Kind)
+		return (letter == 0 || letter == o.Letter) && (by == "" || by == o.By) && (kind == "" || kind == o.Kind)
 	})
 	shown, next := cut(all, limit, before, func(o *Operation) uint64 { return o.Sequence })
 	return &httpdoor.Response{Body: struct {
@@ -204,18 +220,22 @@ func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response
 	if err != nil {
 		return nil, err
 	}
-	answer := whole{Standing: s, Headers: m.Header, Fields: fieldsOf(m.Data)}
+	body, err := d.body(ctx, m)
+	if err != nil && !errors.Is(err, errGone) {
+		return nil, err
+	}
+	answer := whole{Standing: s, Headers: m.Header, Fields: fieldsOf(body)}
 	if r.Query.Has("body") {
-		by, why, err := person(r, r.Query.Get("by"), "body", r.Query.Get("body"))
+		look, err := d.person(r, r.Query.Get("by"), "body", r.Query.Get("body"))
 		if err != nil {
 			return nil, err
 		}
-		if err := d.looked(ctx, sequence, by, why); err != nil {
+		if err := d.looked(ctx, sequence, look); err != nil {
 			return nil, err
 		}
-		answer.Body = shownBody(m.Data)
+		answer.Body = shownBody(body)
 	}
-	answer.Operations = d.book.decided(sequence)
+	answer.Operations = d.book.history(s.Letter)
 	return &httpdoor.Response{Body: answer}, nil
 }
 
@@ -269,14 +289,16 @@ const (
 	byMost  = 200
 )
 
-// person gives who is calling and why. A user whose password was checked is that user; who comes with an API key says
-// so himself.
-func person(r *httpdoor.Request, by, whyField, why string) (string, string, error) {
+// person gives an operation with who is calling and why. A user whose password was checked is that user; who comes with
+// an API key says so himself, and cannot be one of those.
+func (d *desk) person(r *httpdoor.Request, by, whyField, why string) (Operation, error) {
 	by, why = strings.TrimSpace(by), strings.TrimSpace(why)
 	var wrong []httpdoor.FieldError
 	switch {
 	case r.User != "" && by != "" && by != r.User:
 		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is not the user of the credentials"})
+	case r.User == "" && slices.ContainsFunc(d.users, func(u httpdoor.BasicUser) bool { return strings.EqualFold(u.Name, by) }):
+		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is a user with a password here: come with that"})
 	case r.User == "" && by == "":
 		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is required without a user's credentials: who are you?"})
 	case len(by) > byMost:
@@ -289,9 +311,9 @@ func person(r *httpdoor.Request, by, whyField, why string) (string, string, erro
 		wrong = append(wrong, httpdoor.FieldError{Field: whyField, Message: fmt.Sprintf("must have at most %d bytes", whyMost)})
 	}
 	if len(wrong) > 0 {
-		return "", "", httpdoor.BadRequest("an operation is recorded with who does it and why", wrong...)
+		return Operation{}, httpdoor.BadRequest("an operation is recorded with who does it and why", wrong...)
 	}
-	return cmp.Or(r.User, by), why, nil
+	return Operation{By: cmp.Or(r.User, by), Proven: r.User != "", Why: why}, nil
 }
 
 // asked is the body of a request about one letter.
@@ -311,7 +333,9 @@ type askedMany struct {
 	Outcome   string   `json:"outcome"`
 	Sequences []uint64 `json:"sequences"`
 	Cause     string   `json:"cause"`
-	Limit     int      `json:"limit"`
+	// UpTo leaves out letters of the cause with a greater sequence, such as those that replays of it came back as.
+	UpTo  uint64 `json:"upTo"`
+	Limit int    `json:"limit"`
 }
 
 // decode reads the JSON of a request, and names the field that is wrong.
@@ -326,7 +350,7 @@ func decode(r *httpdoor.Request, into any) error {
 		return httpdoor.BadRequest("there is something behind the JSON object")
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return field(cmp.Or(wrong.Field, "body"), "must be a "+wrong.Type.String())
+		return field(cmp.Or(wrong.Field, "body"), "must be "+named(wrong))
 	}
 	if err == nil {
 		return nil
@@ -337,22 +361,40 @@ func decode(r *httpdoor.Request, into any) error {
 	return httpdoor.BadRequest("the request is no JSON object")
 }
 
+// named says what JSON was expected.
+func named(wrong *json.UnmarshalTypeError) string {
+	if wrong.Field == "sequences" { // or one of them
+		return "a list of numbers"
+	}
+	switch wrong.Type.Kind() {
+	case reflect.Struct:
+		return "an object"
+	case reflect.String:
+		return "a text"
+	case reflect.Bool:
+		return "true or false"
+	default:
+		return "a number"
+	}
+}
+
 // operation is what is wanted of each letter of a request.
-func operation(r *httpdoor.Request, kind string, a asked) (Operation, error) {
-	by, why, err := person(r, a.By, "why", a.Why)
+func (d *desk) operation(r *httpdoor.Request, kind string, a asked) (Operation, error) {
+	o, err := d.person(r, a.By, "why", a.Why)
 	if err != nil {
-		return Operation{}, err
+		return o, err
 	}
-	o := Operation{Kind: kind, By: by, Why: why, Again: a.Again, Outcome: a.Outcome, Key: r.Header.Get("Idempotency-Key")}
-	if string(a.Body) != "null" {
-		o.Body = a.Body
-	}
-	o.Edited = len(o.Body) > 0
+	o.Kind, o.Again, o.Outcome, o.Key = kind, a.Again, a.Outcome, r.Header.Get("Idempotency-Key")
+	o.Body, o.Edited = a.Body, len(a.Body) > 0
 	switch {
 	case len(o.Key) > byMost:
 		return o, field("Idempotency-Key", fmt.Sprintf("must have at most %d bytes", byMost))
 	case kind == Discard && o.Edited:
 		return o, field("body", "cannot be sent with what is discarded")
+	case o.Edited && o.Body[0] != '{':
+		return o, field("body", "must be an object")
+	case o.Edited && o.Outcome != "":
+		return o, field("outcome", "cannot be sent with a body: what was sent is decided about as it was")
 	case o.Outcome != "" && (kind == Discard || o.Outcome != OutcomeNotDone):
 		return o, field("outcome", "may be "+OutcomeNotDone+", of a replay")
 	}
@@ -368,7 +410,7 @@ func (d *desk) single(ctx context.Context, r *httpdoor.Request, kind string) (*h
 	if err := decode(r, &a); err != nil {
 		return nil, err
 	}
-	wanted, err := operation(r, kind, a)
+	wanted, err := d.operation(r, kind, a)
 	if err != nil {
 		return nil, err
 	}
@@ -391,7 +433,10 @@ type Many struct {
 	Skipped int `json:"skipped"`
 	Failed  int `json:"failed"`
 	// Left of the selection was not looked at, since the limit or the time of the request was over: asking again goes on.
-	Left    int    `json:"left"`
+	Left int `json:"left"`
+	// UpTo is the greatest sequence of a selection by cause. Who goes on sends it along, so that letters that came back
+	// meanwhile are not taken again.
+	UpTo    uint64 `json:"upTo,omitempty"`
 	Letters []Done `json:"letters"`
 }
 
@@ -404,7 +449,7 @@ func (d *desk) many(ctx context.Context, r *httpdoor.Request, kind string) (*htt
 	if err := decode(r, &a); err != nil {
 		return nil, err
 	}
-	wanted, err := operation(r, kind, asked{Why: a.Why, By: a.By, Again: a.Again, Outcome: a.Outcome})
+	wanted, err := d.operation(r, kind, asked{Why: a.Why, By: a.By, Again: a.Again, Outcome: a.Outcome})
 	if err != nil {
 		return nil, err
 	}
@@ -414,6 +459,9 @@ func (d *desk) many(ctx context.Context, r *httpdoor.Request, kind string) (*htt
 	}
 	limit := cmp.Or(a.Limit, len(chosen))
 	answer := Many{Letters: []Done{}}
+	if a.Cause != "" && len(chosen) > 0 {
+		answer.UpTo = cmp.Or(a.UpTo, chosen[len(chosen)-1])
+	}
 	for i, sequence := range chosen {
 		if answer.Done+answer.Failed == limit || over(ctx) {
 			answer.Left = len(chosen) - i
@@ -473,6 +521,8 @@ func (d *desk) chosen(a askedMany) ([]uint64, error) {
 		return nil, field("limit", "must be positive")
 	case a.Cause != "" && len(a.Sequences) > 0:
 		return nil, field("cause", "contradicts sequences: name one of them")
+	case a.Cause == "" && a.UpTo > 0:
+		return nil, field("upTo", "goes with cause")
 	case a.Cause == "" && len(a.Sequences) == 0:
 		return nil, field("sequences", "are required, or cause")
 	case a.Cause == "":
@@ -486,7 +536,9 @@ func (d *desk) chosen(a askedMany) ([]uint64, error) {
 	}
 	var open []uint64
 	for _, s := range d.book.selected(filter{cause: a.Cause, state: Open}.match) {
-		open = append(open, s.Sequence)
+		if a.UpTo == 0 || s.Sequence <= a.UpTo {
+			open = append(open, s.Sequence)
+		}
 	}
 	slices.Reverse(open)
 	return open, nil

@@ -18,7 +18,7 @@ type book struct {
 	siblings   map[sibling][]uint64  // letters of one event, ascending
 	operations map[uint64]*Operation // by place in OPERATIONS
 	ids        map[string]*Operation
-	decisions  map[uint64][]uint64 // of a letter, ascending
+	about      map[uint64][]uint64 // operations on a letter, ascending
 	notes      map[string]*Operation
 	noteIDs    map[uint64]string // of notes, by place
 	unsent     map[string]*Operation
@@ -33,7 +33,7 @@ type sibling struct {
 func newBook() *book {
 	return &book{
 		letters: map[uint64]*Letter{}, siblings: map[sibling][]uint64{}, operations: map[uint64]*Operation{},
-		ids: map[string]*Operation{}, decisions: map[uint64][]uint64{}, notes: map[string]*Operation{}, noteIDs: map[uint64]string{},
+		ids: map[string]*Operation{}, about: map[uint64][]uint64{}, notes: map[string]*Operation{}, noteIDs: map[uint64]string{},
 		unsent: map[string]*Operation{},
 	}
 }
@@ -62,10 +62,8 @@ func (b *book) addOperation(o *Operation) {
 	switch o.Kind {
 	case sentKind:
 		b.notes[o.ID], b.noteIDs[o.Sequence] = o, o.ID
-	case Replay, Discard:
-		b.decisions[o.Letter] = insert(b.decisions[o.Letter], o.Sequence)
-		fallthrough
-	case Look:
+	case Replay, Discard, Look:
+		b.about[o.Letter] = insert(b.about[o.Letter], o.Sequence)
 		b.operations[o.Sequence], b.ids[o.ID] = o, o
 	}
 	if known := b.ids[o.ID]; known != nil && b.told(known).pending() {
@@ -109,9 +107,9 @@ func (b *book) forgetOperations(gone func(uint64) bool) {
 		delete(b.operations, sequence)
 		delete(b.ids, o.ID)
 		delete(b.unsent, o.ID)
-		left := slices.DeleteFunc(b.decisions[o.Letter], func(s uint64) bool { return s == sequence })
-		if b.decisions[o.Letter] = left; len(left) == 0 {
-			delete(b.decisions, o.Letter)
+		left := slices.DeleteFunc(b.about[o.Letter], func(s uint64) bool { return s == sequence })
+		if b.about[o.Letter] = left; len(left) == 0 {
+			delete(b.about, o.Letter)
 		}
 	}
 	for sequence, id := range b.noteIDs {
@@ -130,19 +128,27 @@ func (b *book) look(sequence uint64) (Standing, bool) {
 	if !ok {
 		return Standing{}, false
 	}
-	return b.standing(l), true
+	s := b.standing(l)
+	for end := s; end.FailedAgainAs != 0; { // which is always a later letter
+		end = b.standing(b.letters[end.FailedAgainAs])
+		s.cameBack = &end
+	}
+	return s, true
 }
 
 // standing works out what became of a letter.
 func (b *book) standing(l *Letter) Standing {
 	s := Standing{Letter: l, State: Open}
-	if origin := b.ids[l.replay]; origin != nil {
+	if origin := b.ids[l.replay]; origin != nil && origin.Letter < l.Sequence {
 		s.ReplayOf = origin.Letter
 	}
-	for _, sequence := range b.decisions[l.Sequence] {
-		s.last = sequence
+	for _, sequence := range b.about[l.Sequence] {
 		o := b.told(b.operations[sequence])
-		if o.Failed != "" { // as if it had not been decided
+		if o.Kind == Look {
+			continue
+		}
+		s.last = sequence
+		if o.Failed != "" || o.before(l.Time) { // as if it had not been decided
 			continue
 		}
 		s.Last, s.State, s.FailedAgainAs = o, Discarded, 0
@@ -161,7 +167,9 @@ func (b *book) told(o *Operation) *Operation {
 		return o
 	}
 	copied := *o
-	copied.Sent, copied.Failed = note.At, note.Failed
+	if copied.Failed = note.Failed; note.Failed == "" {
+		copied.Sent = note.At
+	}
 	return &copied
 }
 
@@ -178,13 +186,15 @@ func (b *book) failedAgain(l *Letter, replay *Operation) uint64 {
 	return 0
 }
 
-// decided gives what was decided about a letter, in order.
-func (b *book) decided(letter uint64) []*Operation {
+// history gives what was done with a letter, in order, looks included.
+func (b *book) history(l *Letter) []*Operation {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	all := []*Operation{}
-	for _, sequence := range b.decisions[letter] {
-		all = append(all, b.told(b.operations[sequence]))
+	for _, sequence := range b.about[l.Sequence] {
+		if o := b.told(b.operations[sequence]); !o.before(l.Time) {
+			all = append(all, o)
+		}
 	}
 	return all
 }

@@ -27,14 +27,18 @@ func Define() service.Definition {
 			"GET /dead-letters, POST /dead-letters/{sequence}/replay, GET /operations. " +
 			"Puts messages whose deliveries ran out into the dead letters.",
 		Settings: s,
-		Start:    func(_ context.Context, h *service.Host) error { return start(h) },
+		Start:    func(_ context.Context, h *service.Host) error { return start(h, s) },
 	}
 }
 
-func start(h *service.Host) error {
+func start(h *service.Host, s *Settings) error {
+	credentials, err := s.Credentials()
+	if err != nil {
+		return err
+	}
 	b := newBook()
 	d := &desk{
-		bus: h.Bus, book: b, log: h.Log, now: now,
+		bus: h.Bus, book: b, log: h.Log, now: now, users: credentials.Basic,
 		letters:    newFollower(h.Bus.JetStream(), topology.DeadLetters, b.addLetter, b.forgetLetters),
 		operations: newFollower(h.Bus.JetStream(), topology.Operations, b.addRecord, b.forgetOperations),
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{

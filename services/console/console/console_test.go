@@ -212,11 +212,26 @@ func TestAReplayThatFailsAgainIsShownOnTheFirstLetter(t *testing.T) {
 	if open := f.list(""); open.Total != 1 || open.Letters[0].Sequence != 2 {
 		t.Errorf("open: %+v", open)
 	}
-	f.replay(1, `{"why":"it failed since, so that nobody has to insist","by":"ada"}`).Want(200)
+	// Only the open one can be decided about, else it would stay open when the other is done.
+	f.replay(2, `{"why":"it failed since, so that nobody has to insist","by":"ada"}`).Want(200)
 	f.waits(3)
-	if first := f.letter(1); first.Replays != 2 || first.FailedAgainAs != 3 || len(first.Operations) != 2 {
+	for _, body := range []string{`{"why":"x","by":"ada"}`, `{"why":"x","by":"ada","again":true}`} {
+		if a := f.replay(1, body).WantProblem(409); !strings.Contains(a.Body, "came back as #3: replay that") {
+			t.Errorf("%s", a.Body)
+		}
+	}
+	if first := f.letter(1); first.Replays != 1 || first.FailedAgainAs != 2 || f.letter(2).FailedAgainAs != 3 {
 		t.Errorf("after a second replay: %+v", first)
 	}
+	f.tasker.refuses(nil)
+	f.replay(3, `{"why":"mended","by":"grace"}`).Want(200)
+	if f.list("").Total != 0 {
+		t.Error("a letter is still open")
+	}
+	if a := f.replay(1, `{"why":"x","by":"ada"}`).WantProblem(409); !strings.Contains(a.Body, "came back as #3, which was replayed by grace") {
+		t.Errorf("%s", a.Body)
+	}
+	f.replay(1, `{"why":"x","by":"ada","again":true}`).Want(200)
 }
 
 func TestASecondReplayNeedsToBeAskedForAgain(t *testing.T) {
@@ -236,6 +251,25 @@ func TestASecondReplayNeedsToBeAskedForAgain(t *testing.T) {
 	if f.replays() != 2 || f.letter(1).Replays != 2 {
 		t.Errorf("%d replays, want 2", f.replays())
 	}
+	// The same key with something else is a mistake, and not an answer to it.
+	const mended = `{"responseId":"R_1","subject":"<Late>","accountId":"42"}`
+	for _, other := range []string{`"by":"grace"`, `"by":"ada","body":` + mended} {
+		f.replay(1, `{"why":"mended","again":true,`+other+`}`, "Idempotency-Key", "K-1").WantProblem(422, "Idempotency-Key")
+	}
+	f.Post("/dead-letters/1/discard", `{"why":"mended","by":"ada"}`, "Idempotency-Key", "K-1").WantProblem(422, "Idempotency-Key")
+	f.replay(1, `{"why":"x","again":true,"by":"ada","body":`+mended+`}`, "Idempotency-Key", "K-2").Want(200)
+	f.replay(1, `{"why":"x","again":true,"by":"ada","body":`+strings.Replace(mended, "42", "43", 1)+`}`, "Idempotency-Key", "K-2").WantProblem(422, "Idempotency-Key")
+	f.replay(1, `{"why":"x","again":true,"by":"ada","body":`+strings.ReplaceAll(mended, ",", " , ")+`}`, "Idempotency-Key", "K-2").Want(200)
+	if f.replays() != 3 {
+		t.Errorf("%d replays, want 3", f.replays())
+	}
+	f.Stop() // another console knows the body from the record alone
+	second := &fixture{servicetest.Start(t, f.broker, console.Define, nil), t, f.broker, f.tasker}
+	second.replay(1, `{"why":"x","again":true,"by":"ada","body":`+mended+`}`, "Idempotency-Key", "K-2").Want(200)
+	second.replay(1, `{"why":"x","again":true,"by":"ada"}`, "Idempotency-Key", "K-2").WantProblem(422, "Idempotency-Key")
+	if f.replays() != 3 {
+		t.Errorf("%d replays, want 3", f.replays())
+	}
 }
 
 func TestWhoAndWhyAreRequired(t *testing.T) {
@@ -246,21 +280,38 @@ func TestWhoAndWhyAreRequired(t *testing.T) {
 	key, ada := []string{"X-API-Key", "key-1"}, []string{"Authorization", "Basic YWRhOnBhc3MtYQ=="}
 	f.replay(1, `{"why":"x","by":"ada"}`).WantProblem(401)
 	f.Get("/dead-letters").WantProblem(401)
-	f.replay(1, `{"by":"ada"}`, key...).WantProblem(400, "why")
+	f.replay(1, `{"by":"eve"}`, key...).WantProblem(400, "why")
 	f.replay(1, `{"why":"x"}`, key...).WantProblem(400, "by")
 	f.replay(1, `{"why":"x","by":"grace"}`, ada...).WantProblem(400, "by")
-	f.replay(1, `{"why":"x","by":"ada","agian":true}`, key...).WantProblem(400, "agian")
-	f.replay(1, `{"why":5,"by":"ada"}`, key...).WantProblem(400, "why")
-	f.replay(1, `{"why":"x","by":"ada","outcome":"done"}`, key...).WantProblem(400, "outcome")
-	f.replay(1, `{"why":"x","by":"ada","outcome":"not-done"}`, key...).WantProblem(422, "outcome")
-	f.replay(9, `{"why":"x","by":"ada"}`, key...).WantProblem(404)
+	f.replay(1, `{"why":"x","by":"eve","agian":true}`, key...).WantProblem(400, "agian")
+	f.replay(1, `{"why":5,"by":"eve"}`, key...).WantProblem(400, "why")
+	f.replay(1, `{"why":"x","by":"eve","outcome":"done"}`, key...).WantProblem(400, "outcome")
+	f.replay(1, `{"why":"x","by":"eve","outcome":"not-done"}`, key...).WantProblem(422, "outcome")
+	f.replay(9, `{"why":"x","by":"eve"}`, key...).WantProblem(404)
+	for _, by := range []string{"ada", "Ada"} { // who has a password comes with it
+		f.replay(1, `{"why":"x","by":"`+by+`"}`, key...).WantProblem(400, "by")
+	}
+	for body, want := range map[string]string{
+		`[]`: "an object", `{"sequences":["1"]}`: "sequences must be a list of numbers", `{"sequences":1}`: "sequences must be a list of numbers",
+		`{"again":"yes"}`: "again must be true or false", `{"limit":"1"}`: "limit must be a number", `{"why":1}`: "why must be a text",
+	} {
+		if a := f.Post("/dead-letters/replay", body, key...).WantProblem(400); !strings.Contains(a.Body, want) {
+			t.Errorf("%s: %s", body, a.Body)
+		}
+	}
 	if f.replays() != 0 || len(broker.Messages(topology.Operations, ">")) != 0 {
 		t.Error("something was recorded or replayed all the same")
 	}
 	var done console.Done
 	f.replay(1, `{"why":"x"}`, ada...).Want(200).JSON(&done)
-	if done.Operation.By != "ada" {
-		t.Errorf("by %q", done.Operation.By)
+	if done.Operation.By != "ada" || !done.Operation.Proven {
+		t.Errorf("by %q, proven: %t", done.Operation.By, done.Operation.Proven)
+	}
+	f.waits(2)
+	done = console.Done{}
+	f.replay(2, `{"why":"x","by":"eve"}`, key...).Want(200).JSON(&done)
+	if done.Operation.By != "eve" || done.Operation.Proven {
+		t.Errorf("by %q, proven: %t", done.Operation.By, done.Operation.Proven)
 	}
 }
 
@@ -275,7 +326,13 @@ func TestAnEditedBodyIsCheckedAndSent(t *testing.T) {
 	})
 	f.replay(1, `{"why":"x","by":"ada","body":{"responseId":"R_1","subject":"Late","acountId":"42"}}`).WantProblem(400, "body.acountId")
 	f.replay(1, `{"why":"x","by":"ada","body":{"subject":"Late"}}`).WantProblem(400, "body.responseId")
-	f.replay(1, `{"why":"x","by":"ada","body":"text"}`).WantProblem(400)
+	for _, none := range []string{`null`, `"text"`, `[]`} {
+		if a := f.replay(1, `{"why":"x","by":"ada","body":`+none+`}`).WantProblem(400, "body"); !strings.Contains(a.Body, "body must be an object") {
+			t.Errorf("%s: %s", none, a.Body)
+		}
+	}
+	f.replay(1, `{"why":"x","by":"ada","body":{"responseId":"R_9","subject":"Late","accountId":"42"}}`).WantProblem(400, "body.responseId")
+	f.replay(1, `{"why":"x","by":"ada","outcome":"not-done","body":{"responseId":"R_1","subject":"Late"}}`).WantProblem(400, "outcome")
 	if n := len(f.broker.Messages(topology.Operations, ">")); n != 0 || f.replays() != 0 {
 		t.Fatalf("%d operations and %d replays of bodies that break the contract", n, f.replays())
 	}
@@ -287,6 +344,37 @@ func TestAnEditedBodyIsCheckedAndSent(t *testing.T) {
 	if l := f.letter(1); !l.Last.Edited || len(l.Last.Body) > 0 {
 		t.Errorf("shown as %+v: that it was edited, and not how", l.Last)
 	}
+}
+
+func TestAWrongEnvelopeIsLeftOutOfWhatIsMended(t *testing.T) {
+	f := start(t)
+	f.tasker.refuses(nil)
+	f.broker.Publish(subjects.FeedbackDeliveryLate, feedback(1), "Ce-Time", "yesterday", "ce-type", "order.completed", "ce-id", "E-1", "ce-loopid", "L-1")
+	f.waits(1)
+	f.replay(1, `{"why":"as it is","by":"ada"}`).Want(200)
+	f.waits(2)
+	f.replay(2, `{"why":"the time was wrong","by":"ada","body":`+feedback(9)+`}`).WantProblem(400, "body.responseId")
+	f.replay(2, `{"why":"the time was wrong","by":"ada","body":`+feedback(1)+`}`).Want(200)
+	bustest.Eventually(t, "accepted", func() bool { return len(f.tasker.accepted()) == 1 })
+	if e := f.tasker.accepted()[0]; e.ID != "E-1" || e.LoopID != "L-1" || e.Type != subjects.FeedbackDeliveryLate || e.Time.IsZero() {
+		t.Errorf("the service got %+v", e)
+	}
+}
+
+func TestACauseIsGoneThroughOnceThoughItsLettersFailAgain(t *testing.T) {
+	f := start(t)
+	f.fail(1, 5)
+	cause := f.list("").Causes[0].Cause
+	first := f.many("replay", fmt.Sprintf(`{"why":"x","by":"ada","cause":%q,"limit":2}`, cause))
+	if first.UpTo != 5 || first.Left != 3 {
+		t.Fatalf("%+v", first)
+	}
+	f.waits(7)
+	rest := f.many("replay", fmt.Sprintf(`{"why":"x","by":"ada","cause":%q,"upTo":%d}`, cause, first.UpTo))
+	if rest.UpTo != 5 || rest.Done != 3 || rest.Left != 0 || f.replays() != 5 {
+		t.Errorf("%+v, %d replays", rest, f.replays())
+	}
+	f.Post("/dead-letters/replay", `{"why":"x","by":"ada","sequences":[1],"upTo":1}`).WantProblem(400, "upTo")
 }
 
 func TestAllOfOneCauseAreReplayedASampleFirst(t *testing.T) {
@@ -386,8 +474,14 @@ func TestABodyIsShownToWhoSaysWhyAndThatIsKept(t *testing.T) {
 	if !strings.Contains(string(l.Body), "secret text") || l.State != console.Open {
 		t.Errorf("%+v", l)
 	}
+	if len(l.Operations) != 1 || l.Operations[0].Kind != console.Look || len(f.letter(1).Operations) != 1 {
+		t.Errorf("what was done with the letter: %+v", l.Operations)
+	}
+	for query, field := range map[string]string{"letter=abc": "letter", "letter=0": "letter", "kind=foo": "kind", "limit=x": "limit"} {
+		f.Get("/operations?"+query).WantProblem(400, field)
+	}
 	var history struct{ Operations []console.Operation }
-	f.Get("/operations?kind=look").Want(200).JSON(&history)
+	f.Get("/operations?kind=look&letter=1").Want(200).JSON(&history)
 	if len(history.Operations) != 1 || history.Operations[0].By != "ada" || history.Operations[0].Why != "which account?" || history.Operations[0].Letter != 1 {
 		t.Errorf("kept: %+v", history)
 	}
@@ -405,7 +499,7 @@ func TestLettersAreFoundByWhatTheyAre(t *testing.T) {
 			t.Errorf("%s: %d letters, want %d", query, got, want)
 		}
 	}
-	for query, name := range map[string]string{"?state=closed": "state", "?limit=0": "limit", "?before=x": "before", "?servcie=x": "servcie"} {
+	for query, name := range map[string]string{"?state=closed": "state", "?limit=0": "limit", "?before=x": "before", "?servcie=x": "servcie", "?class=bogus": "class"} {
 		f.Get("/dead-letters"+query).WantProblem(400, name)
 	}
 	f.replay(4, `{"why":"x","by":"ada"}`).Want(200)
@@ -495,8 +589,104 @@ func TestAReplayThatCanNeverGoOutIsNotTriedForEver(t *testing.T) {
 	broker.Publish("operation.deadletter.1", `{"id":"OP-1","kind":"replay","letter":1,"by":"ada","why":"x"}`)
 	f := &fixture{servicetest.Start(t, broker, console.Define, nil), t, broker, tasks}
 	bustest.Eventually(t, "given up", func() bool { return len(f.letter(1).Operations) == 1 && f.letter(1).Operations[0].Failed != "" })
-	if l := f.letter(1); l.State != console.Open || !strings.Contains(l.Operations[0].Failed, bus.HeaderSubject) {
+	if l := f.letter(1); l.State != console.Open || !strings.Contains(l.Operations[0].Failed, bus.HeaderSubject) || !l.Operations[0].Sent.IsZero() {
 		t.Errorf("%+v", l)
+	}
+}
+
+func TestAReplayThatCannotGoOutYetHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	// The first needs its original, and EVENTS is not there.
+	broker.Publish(topology.DeadLetterSubject(topology.C4CTasker), "", bus.HeaderSubject, subjects.FeedbackDeliveryLate, bus.HeaderStream, topology.Events, bus.HeaderSequence, "1")
+	broker.Publish(topology.DeadLetterSubject(topology.C4CTasker), feedback(2), bus.HeaderSubject, subjects.FeedbackDeliveryLate)
+	for n := 1; n <= 2; n++ {
+		broker.Publish(fmt.Sprint("operation.deadletter.", n), fmt.Sprintf(`{"id":"OP-%d","kind":"replay","by":"ada","why":"x"}`, n))
+	}
+	if err := broker.JS.DeleteStream(t.Context(), topology.Events); err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{servicetest.Start(t, broker, console.Define, nil), t, broker, nil}
+	bustest.Eventually(t, "the second goes out", func() bool { return f.replays() == 1 && !f.letter(2).Last.Sent.IsZero() })
+	if n := strings.Count(f.Log(), "cannot be sent yet"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// remade deletes DEADLETTERS and makes it anew, empty.
+func (f *fixture) remade() {
+	f.t.Helper()
+	stream, err := f.broker.JS.Stream(f.t.Context(), topology.DeadLetters)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.broker.JS.DeleteStream(f.t.Context(), topology.DeadLetters); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := f.broker.JS.CreateStream(f.t.Context(), stream.CachedInfo().Config); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestLettersOfAStreamThatWasMadeAnewAreUndecided(t *testing.T) {
+	f := start(t)
+	f.fail(1, 1)
+	f.Get("/dead-letters/1?by=ada&body=which").Want(200)
+	f.replay(1, `{"why":"of the old one","by":"ada"}`, "Idempotency-Key", "K-1").Want(200)
+	f.waits(2)
+	f.remade()
+	f.broker.Publish(subjects.FeedbackDeliveryLate, feedback(2), "ce-loopid", "L-2")
+	f.waits(1)
+	if l := f.letter(1); l.State != console.Open || l.LoopID != "L-2" || l.Last != nil || l.Replays != 0 || len(l.Operations) != 0 || f.list("").Total != 1 {
+		t.Errorf("%+v", l)
+	}
+	f.tasker.refuses(nil)
+	var done console.Done
+	f.replay(1, `{"why":"of the new one","by":"ada"}`, "Idempotency-Key", "K-1").Want(200).JSON(&done)
+	bustest.Eventually(t, "accepted", func() bool { return len(f.tasker.accepted()) == 1 })
+	if l := f.letter(1); l.State != console.Replayed || l.Last.ID != done.Operation.ID || l.Last.Why != "of the new one" || len(l.Operations) != 1 {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestAReplayOfALetterThatIsGoneIsNotThatOfItsSuccessor(t *testing.T) {
+	broker, tasks := newBroker(t)
+	broker.Publish("operation.deadletter.1", `{"id":"OP-1","kind":"replay","by":"ada","why":"of the old one"}`)
+	broker.Publish(subjects.FeedbackDeliveryLate, feedback(1))
+	bustest.Eventually(t, "dead letter", func() bool { return len(broker.Messages(topology.DeadLetters, ">")) == 1 })
+	f := &fixture{servicetest.Start(t, broker, console.Define, nil), t, broker, tasks}
+	var history struct{ Operations []console.Operation }
+	bustest.Eventually(t, "given up", func() bool {
+		f.Get("/operations").Want(200).JSON(&history)
+		return len(history.Operations) == 1 && history.Operations[0].Failed != ""
+	})
+	if f.replays() != 0 || f.letter(1).State != console.Open {
+		t.Errorf("%d replays, %+v", f.replays(), f.letter(1))
+	}
+}
+
+func TestABodyTooLargeForACopyIsReadFromEvents(t *testing.T) {
+	f := start(t)
+	head, tail := `{"responseId":"R_1","subject":"Late","text":"`, `"}`
+	body := head + strings.Repeat("x", 1_048_488-len(head)-len(tail)) + tail
+	f.broker.Publish(subjects.FeedbackDeliveryLate, body)
+	f.waits(1)
+	if n := len(f.broker.Messages(topology.DeadLetters, ">")[0].Data); n != 0 {
+		t.Fatalf("the letter has a body of %d bytes", n)
+	}
+	var l letter
+	f.Get("/dead-letters/1?by=ada&body=why").Want(200).JSON(&l)
+	if string(l.Body) != body || !slices.Equal(l.Fields, []string{"responseId", "subject", "text"}) {
+		t.Errorf("shown are %d bytes, fields %v", len(l.Body), l.Fields)
+	}
+	var done console.Done
+	f.replay(1, `{"why":"x","by":"ada"}`).Want(200).JSON(&done)
+	if done.Outcome != "failed" || !strings.Contains(done.Reason, "too large") || !done.Operation.Sent.IsZero() {
+		t.Errorf("%+v", done)
+	}
+	f.replay(1, `{"why":"shorter","by":"ada","body":`+feedback(1)+`}`).Want(200)
+	if n := f.replays(); n != 1 {
+		t.Errorf("%d replays", n)
 	}
 }
 

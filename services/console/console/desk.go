@@ -13,12 +13,14 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/proto-events/subjects"
 )
 
 // The subjects of OPERATIONS, by what they hold.
@@ -34,6 +36,8 @@ const (
 	// finishAfter is how old a decision is whose replay is published by whoever finds it unsent: whoever made it has
 	// given up by then.
 	finishAfter = 15 * time.Second
+	// finishFor is how long one round of that may take: the streams must be read too.
+	finishFor = 5 * time.Second
 	// seen is how long to wait until what overtook us can be read, which another replica of the stream may answer.
 	seen      = 5 * time.Second
 	seenAgain = 20 * time.Millisecond
@@ -49,6 +53,10 @@ type desk struct {
 	log                 *slog.Logger
 	done                *prometheus.CounterVec
 	now                 func() time.Time
+	// users are those whose passwords are known at the door.
+	users []httpdoor.BasicUser
+	// stuck are replays that could not be sent, with when to try again.
+	stuck map[string]time.Time
 }
 
 func (d *desk) ready() error { return errors.Join(d.letters.ready(), d.operations.ready()) }
@@ -88,19 +96,32 @@ func (d *desk) run(ctx context.Context) error {
 	}
 }
 
-// finish sends replays that were decided before that time and are not sent.
+// finish sends replays that were decided before that time and are not sent. One that cannot be sent is told once, holds
+// up no other, and waits a little until it is tried again.
 func (d *desk) finish(ctx context.Context, before time.Time) {
+	begun, stuck := d.now(), map[string]time.Time{}
 	for _, o := range d.book.pending(before) {
+		again, known := d.stuck[o.ID]
+		if again.After(begun) || d.now().Sub(begun) > finishFor || ctx.Err() != nil {
+			if known {
+				stuck[o.ID] = again
+			}
+			continue
+		}
 		recorded, err := d.recorded(ctx, o.Sequence)
 		if err == nil {
 			err = d.resend(ctx, recorded)
 		}
-		if err != nil {
-			d.log.Warn("a recorded replay cannot be sent yet, trying again", "letter", o.Letter, "operation", o.ID, "error", err)
-			return
+		if err == nil {
+			d.log.Info("sent a replay that had been recorded and not sent", "letter", o.Letter, "operation", o.ID)
+			continue
 		}
-		d.log.Info("sent a replay that had been recorded and not sent", "letter", o.Letter, "operation", o.ID)
+		stuck[o.ID] = d.now().Add(finishAfter)
+		if !known {
+			d.log.Warn("a recorded replay cannot be sent yet, trying again", "letter", o.Letter, "operation", o.ID, "error", err)
+		}
 	}
+	d.stuck = stuck
 }
 
 // recorded reads an operation with its body.
@@ -161,25 +182,82 @@ func (d *desk) prepare(ctx context.Context, o *Operation) (bus.Replay, error) {
 	if err != nil {
 		return bus.Replay{}, err
 	}
-	r := bus.Replay{Operation: o.ID, Service: letterOf(m).Service, Letter: m.Header, Body: m.Data}
+	if o.before(m.Time) {
+		return bus.Replay{}, notFound(o.Letter)
+	}
+	r := bus.Replay{Operation: o.ID, Service: letterOf(m).Service, Letter: m.Header}
 	if o.Outcome == OutcomeNotDone {
 		r.NotDone = o.At
 	}
-	switch {
-	case len(o.Body) > 0:
-		r.Body = o.Body
-	case len(m.Data) == 0: // it was too large for a copy
-		if r.Body, err = d.original(ctx, letterOf(m).Original); err != nil {
-			return r, err
-		}
-	}
-	if err := r.Check(); err != nil {
+	switch r.Body, err = d.body(ctx, m); {
+	case errors.Is(err, errGone) && len(o.Body) == 0:
+		return r, httpdoor.Unprocessable(errGone.Error() + ": send the body along")
+	case err != nil && !errors.Is(err, errGone):
 		return r, err
 	}
-	if len(o.Body) > 0 {
-		_, err = r.Event()
+	if err := r.Check(); err != nil || len(o.Body) == 0 {
+		return r, err
 	}
-	return r, under("body", err)
+	return edited(r, o.Body)
+}
+
+// edited gives a replay with the body that a person mended, which must be good and about the same as the old one. What
+// is wrong in the event's envelope is left out, since nobody can mend it.
+func edited(r bus.Replay, body []byte) (bus.Replay, error) {
+	old := r.Body
+	r.Body = body
+	e, err := r.Event()
+	for err != nil {
+		without, ok := r.Without(fault.From(err).Field)
+		if !ok {
+			return r, under("body", err)
+		}
+		r = without
+		e, err = r.Event()
+	}
+	was := r
+	was.Body = old
+	before, err := was.Event()
+	if err != nil { // what was wrong may be the key
+		return r, nil
+	}
+	if name := keyField(e.Type, before.Data, e.Data); name != "" {
+		return r, httpdoor.BadRequest("the mended body is about something else than the event", httpdoor.FieldError{
+			Field: "body." + name, Message: "names what the event is about, and must stay as it was; about something else publish a new event",
+		})
+	}
+	return r, nil
+}
+
+// keyField names the field in which two events of one type differ so that they are not about the same; "" where they are.
+func keyField(subject string, x, y proto.Message) string {
+	c, ok := subjects.Find(subject)
+	if !ok || c.BusinessKey(x) == c.BusinessKey(y) {
+		return ""
+	}
+	fields := x.ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		mixed, field := proto.Clone(x), fields.Get(i)
+		mixed.ProtoReflect().Clear(field)
+		if from := y.ProtoReflect(); from.Has(field) {
+			mixed.ProtoReflect().Set(field, from.Get(field))
+		}
+		if c.BusinessKey(mixed) != c.BusinessKey(x) {
+			return field.JSONName()
+		}
+	}
+	return fields.Get(0).JSONName()
+}
+
+// errGone is that of an original that is in its stream no more.
+var errGone = errors.New("the dead letter holds no body, and the original is gone")
+
+// body gives that of a dead letter; where it was too large for a copy, that of the original.
+func (d *desk) body(ctx context.Context, m *jetstream.RawStreamMsg) ([]byte, error) {
+	if len(m.Data) > 0 {
+		return m.Data, nil
+	}
+	return d.original(ctx, letterOf(m).Original)
 }
 
 // original reads the body of an event that did not fit into its dead letter, or is empty there too.
@@ -193,7 +271,7 @@ func (d *desk) original(ctx context.Context, at Place) ([]byte, error) {
 	}
 	m, err := events.GetMsg(ctx, at.Sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, httpdoor.Unprocessable("the dead letter holds no body, and the original is gone: send the body along")
+		return nil, errGone
 	}
 	if err != nil {
 		return nil, httpdoor.Unavailable("the original cannot be read now", poll)
@@ -312,23 +390,30 @@ func (d *desk) judge(wanted *Operation, overtaken bool) (s Standing, made *Opera
 	if !ok {
 		return s, nil, notFound(wanted.Letter)
 	}
-	if made := d.same(s, wanted, overtaken); made != nil {
-		return s, made, nil
+	if made, err := d.same(s, wanted, overtaken); made != nil || err != nil {
+		return s, made, err
 	}
 	return s, nil, allowed(s, wanted)
 }
 
 // same finds the decision that is the wanted one: our own, whose acknowledgement was lost; one under the same key; or,
-// where somebody was first by a moment, one that says as much.
-func (d *desk) same(s Standing, wanted *Operation, overtaken bool) *Operation {
-	for _, o := range d.book.decided(s.Sequence) {
+// where somebody was first by a moment, one that says as much. Under the same key it must be the same that is wanted.
+func (d *desk) same(s Standing, wanted *Operation, overtaken bool) (*Operation, error) {
+	for _, o := range d.book.history(s.Letter) {
 		last := s.Last != nil && s.Last.ID == o.ID
-		plain := !o.Edited && !wanted.Edited && o.Outcome == wanted.Outcome
-		if o.ID == wanted.ID || o.Kind == wanted.Kind && (wanted.Key != "" && o.Key == wanted.Key || overtaken && last && plain) {
-			return o
+		plain := o.Kind == wanted.Kind && !o.Edited && !wanted.Edited && o.Outcome == wanted.Outcome
+		switch {
+		case o.ID == wanted.ID || overtaken && last && plain:
+			return o, nil
+		case wanted.Key == "" || o.Key != wanted.Key:
+		case o.saysAsMuch(wanted):
+			return o, nil
+		default:
+			return nil, httpdoor.Unprocessable("something else was asked for under this key: a new request needs a key of its own",
+				httpdoor.FieldError{Field: "Idempotency-Key", Message: "is that of another request about this dead letter"})
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // allowed tells why a letter as it stands must not be decided about so.
@@ -337,11 +422,18 @@ func allowed(s Standing, wanted *Operation) error {
 		return httpdoor.Unprocessable("only a letter of class person can be said not to have been done",
 			httpdoor.FieldError{Field: "outcome", Message: "the letter is of class " + s.Class})
 	}
-	if !s.settled() || wanted.Again {
+	if s.State == Open {
 		return nil
 	}
 	text := fmt.Sprintf("dead letter %d was %s by %s at %s: %s", s.Sequence, s.State, s.Last.By, s.Last.At.Format(time.RFC3339), s.Last.Why)
-	if s.State == Replayed {
+	switch back := s.cameBack; {
+	case back != nil && back.State == Open: // even where it is to be done again: nobody would close the other
+		return httpdoor.Conflict(fmt.Sprintf("%s; it came back as #%d: %s that", text, back.Sequence, wanted.Kind))
+	case wanted.Again:
+		return nil
+	case back != nil:
+		text += fmt.Sprintf("; it came back as #%d, which was %s by %s", back.Sequence, back.State, back.Last.By)
+	case s.State == Replayed:
 		text += "; it has not failed since"
 	}
 	return httpdoor.Conflict(text + `. {"again":true} does it all the same`)
@@ -381,7 +473,9 @@ func (d *desk) send(ctx context.Context, o *Operation, r bus.Replay) error {
 // sent notes that a replay is published, or why it never will be.
 func (d *desk) sent(ctx context.Context, o *Operation, failed string) error {
 	note := Operation{ID: o.ID, Kind: sentKind, Letter: o.Letter, At: d.now(), Failed: failed}
-	o.Sent, o.Failed = note.At, failed
+	if o.Failed = failed; failed == "" {
+		o.Sent = note.At
+	}
 	content, err := json.Marshal(note)
 	if err != nil {
 		return err
@@ -394,8 +488,8 @@ func (d *desk) sent(ctx context.Context, o *Operation, failed string) error {
 }
 
 // looked records that somebody read a letter's body, before it is shown.
-func (d *desk) looked(ctx context.Context, letter uint64, by, why string) error {
-	o := Operation{ID: uuid.NewString(), Kind: Look, Letter: letter, By: by, Why: why, At: d.now()}
+func (d *desk) looked(ctx context.Context, letter uint64, o Operation) error {
+	o.ID, o.Kind, o.Letter, o.At = uuid.NewString(), Look, letter, d.now()
 	content, err := json.Marshal(o)
 	if err != nil {
 		return err

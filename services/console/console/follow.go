@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,6 +18,8 @@ const (
 	batchBytes    = 8 << 20
 	// batchPatience is how long it may take.
 	batchPatience = 10 * time.Second
+	// stale is how long what was read may be told while no more can be read.
+	stale = 30 * time.Second
 )
 
 // follower reads a stream from its beginning, without a consumer: the service has no right to make one, and a stream that
@@ -35,19 +38,23 @@ type follower struct {
 	// first message and number of those missing behind it, when last looked.
 	first   uint64
 	missing int
-	whole   bool
+
+	whole atomic.Pointer[time.Time] // when it was last known to its end, nil for never
+	now   func() time.Time
 }
 
 func newFollower(js jetstream.JetStream, name string, add func(*jetstream.RawStreamMsg), forget func(func(uint64) bool)) *follower {
-	return &follower{js: js, name: name, add: add, forget: forget}
+	return &follower{js: js, name: name, add: add, forget: forget, now: now}
 }
 
-// ready tells why the stream is not known to its end yet.
+// ready tells why the stream is not known to its end. It waits for no read.
 func (f *follower) ready() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.whole {
+	whole := f.whole.Load()
+	switch {
+	case whole == nil:
 		return fmt.Errorf("%s has not been read yet", f.name)
+	case f.now().Sub(*whole) > stale:
+		return fmt.Errorf("%s cannot be read since %s", f.name, whole.Format(time.RFC3339))
 	}
 	return nil
 }
@@ -74,7 +81,8 @@ func (f *follower) catchUp(ctx context.Context) error {
 	if err := f.prune(ctx, info.State); err != nil {
 		return fmt.Errorf("reading %s: %w", f.name, err)
 	}
-	f.whole = true
+	at := f.now()
+	f.whole.Store(&at)
 	return nil
 }
 

@@ -101,10 +101,9 @@ type Standing struct {
 
 	// last is the place in OPERATIONS of the latest decision, on which the next one is made.
 	last uint64
+	// cameBack is the latest letter that replays of this one came back as, nil for none.
+	cameBack *Standing
 }
-
-// settled tells that nothing more is to be done: the letter was discarded, or replayed and did not fail since.
-func (s Standing) settled() bool { return s.State != Open && s.FailedAgainAs == 0 }
 
 // Cause is what letters have in common.
 type Cause struct {

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -28,8 +29,10 @@ type Operation struct {
 	ID       string `json:"id"`
 	Kind     string `json:"kind"`
 	// Letter is the sequence of the dead letter.
-	Letter uint64    `json:"letter"`
-	By     string    `json:"by"`
+	Letter uint64 `json:"letter"`
+	By     string `json:"by"`
+	// Proven says that the password of By was checked; without it, By is what the caller said.
+	Proven bool      `json:"proven,omitempty"`
 	Why    string    `json:"why"`
 	At     time.Time `json:"at"`
 	// Key is the request's Idempotency-Key.
@@ -45,6 +48,23 @@ type Operation struct {
 	// Sent is when the replay was published; until then it is pending. Failed is why it never will be.
 	Sent   time.Time `json:"sent,omitzero"`
 	Failed string    `json:"failed,omitempty"`
+
+	// stored is when the broker stored the record, zero until it was read back.
+	stored time.Time
+	// bodySum stands for the body where that is not kept.
+	bodySum [sha256.Size]byte
+}
+
+// before tells an operation that was recorded before that time at the broker: one on a letter of the same sequence, in a
+// stream that was made anew since.
+func (o *Operation) before(letter time.Time) bool {
+	return !o.stored.IsZero() && letter.After(o.stored)
+}
+
+// saysAsMuch tells that two operations are of one person and do the same.
+func (o *Operation) saysAsMuch(other *Operation) bool {
+	x, y := o.shown(), other.shown()
+	return x.Kind == y.Kind && x.By == y.By && x.Outcome == y.Outcome && x.Edited == y.Edited && x.bodySum == y.bodySum
 }
 
 // pending tells a replay that is decided and not published yet.
@@ -56,7 +76,7 @@ func operationOf(m *jetstream.RawStreamMsg) (*Operation, error) {
 	if err := json.Unmarshal(m.Data, o); err != nil {
 		return nil, err
 	}
-	o.Sequence = m.Sequence
+	o.Sequence, o.stored = m.Sequence, m.Time
 	if o.ID == "" {
 		o.ID = "OPERATIONS-" + strconv.FormatUint(m.Sequence, 10)
 	}
@@ -73,6 +93,9 @@ func operationOf(m *jetstream.RawStreamMsg) (*Operation, error) {
 // shown is the operation as callers see it: without the body.
 func (o *Operation) shown() *Operation {
 	copied := *o
+	if compact, err := json.Marshal(o.Body); err == nil && len(o.Body) > 0 { // as the record holds it
+		copied.bodySum = sha256.Sum256(compact)
+	}
 	copied.Body = nil
 	return &copied
 }
