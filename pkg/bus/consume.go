@@ -77,6 +77,7 @@ func (b *Bus) Consume(ctx context.Context, consumer Consumer) *Consuming {
 		inHand += c.waves.room()
 	}
 	c.gates = newGates(consumer.Vendors, consumer.Parallel, inHand)
+	c.progress.patience = 2 * max(consumer.Timeout, c.waves.Timeout)
 	go c.bind(ctx)
 	return c
 }
@@ -271,8 +272,8 @@ func (c *Consuming) finish(d *delivery, err error, started time.Time) {
 	defer c.bus.metrics.inHand.Dec()
 	defer c.keeper.remove(d)
 	c.settle(d, err, time.Since(started))
-	if d.entered {
-		c.gates.of(d.subject).leave()
+	if d.entered > 0 {
+		c.gates.of(d.subject).leave(d.entered)
 	}
 }
 
@@ -302,27 +303,27 @@ func (c *Consuming) admit(deliveries []*delivery) (granted int, err error) {
 	if c.draining.Load() {
 		return 0, &fault.Fault{Class: fault.Busy, Reason: "handed back: the service is stopping"}
 	}
-	granted, wait := c.enter(c.gates.of(deliveries[0].subject), len(deliveries))
+	granted, round, wait := c.enter(c.gates.of(deliveries[0].subject), len(deliveries))
 	if granted == 0 {
 		return 0, &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
 	}
 	for _, d := range deliveries[:granted] {
-		d.entered = true
+		d.entered = round
 	}
 	return granted, nil
 }
 
 // enter passes the gate. Short waits are in hand: to hold what comes meanwhile would push a whole backlog through RETRIES
 // every two seconds.
-func (c *Consuming) enter(g *gate, wanted int) (granted int, wait time.Duration) {
+func (c *Consuming) enter(g *gate, wanted int) (granted, round int, wait time.Duration) {
 	for {
-		granted, wait, changed := g.enter(time.Now(), wanted)
-		if granted > 0 || wait > turnWait {
-			return granted, wait
+		granted, round, wait, changed := g.enter(time.Now(), wanted)
+		if granted > 0 || wait > turnWait || !g.whole() || c.draining.Load() {
+			return granted, round, wait
 		}
 		select {
 		case <-c.handling.Done():
-			return 0, wait
+			return 0, 0, wait
 		case <-changed:
 		case <-time.After(wait):
 		}

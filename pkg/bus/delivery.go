@@ -38,6 +38,8 @@ const (
 	HeaderRule = "Closeloop-Rule"
 	// HeaderReplay is the operation by which a person had a dead letter tried again. It stays with the event.
 	HeaderReplay = "Closeloop-Replay"
+	// HeaderFailed counts how often it failed, not only waited.
+	HeaderFailed = "Closeloop-Failed"
 	// HeaderSuspect counts how often the event was in hand when a handler's process may have died of it.
 	HeaderSuspect = "Closeloop-Suspect"
 )
@@ -54,9 +56,10 @@ type delivery struct {
 	suspect  int
 	replay   string // the operation that brought it back
 	outcome  string // what a person decided about a lost answer
-	entered  bool   // it has passed its vendor's gate
+	entered  int    // the round in which it passed its vendor's gate
 	follows  bool   // it is not the first of its wave
-	failed   bool   // its last try did
+	out      bool   // its last try found the vendor out
+	failed   int    // how often its tries did
 	// fraction of the jitter of its delays, from 0 to 1: the same for all of a wave, so that they come back together.
 	fraction float64
 
@@ -79,8 +82,8 @@ func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {
 		d.subject = h.Get(HeaderSubject)
 		d.attempts = number(h.Get(HeaderAttempts))
 		d.suspect = number(h.Get(HeaderSuspect))
-		class := fault.Class(h.Get(HeaderClass))
-		d.failed = class == fault.Transient || class == fault.Unknown
+		d.failed = number(h.Get(HeaderFailed))
+		d.out = fault.Class(h.Get(HeaderClass)).VendorOut()
 		d.replay, d.outcome = h.Get(HeaderReplay), h.Get(HeaderOutcome)
 		if stream := h.Get(HeaderStream); stream != "" {
 			d.origin.Stream, d.origin.Sequence = stream, uint64(number(h.Get(HeaderSequence)))

@@ -23,7 +23,7 @@ func newGates(vendors []Vendor, parallel, inHand int) gates {
 	if len(vendors) == 0 {
 		vendors = []Vendor{{}}
 	}
-	g := gates{none: newGate(Vendor{}, parallel, inHand)}
+	g := gates{none: newGate(Vendor{Types: []string{"none"}}, parallel, inHand)}
 	for _, v := range vendors {
 		most := inHand
 		if len(v.Types) > 0 {
@@ -46,7 +46,14 @@ func (g *gates) of(eventType string) *gate {
 
 // closed tells that some vendor is out.
 func (g *gates) closed() bool {
-	return slices.ContainsFunc(g.all, func(one *gate) bool { return !one.isOpen() })
+	return slices.ContainsFunc(g.every(), func(one *gate) bool { return !one.isOpen() })
+}
+
+func (g *gates) every() []*gate { return append([]*gate{g.none}, g.all...) }
+
+// idle tells that no event is in hand.
+func (g *gates) idle() bool {
+	return !slices.ContainsFunc(g.every(), func(one *gate) bool { return len(one.slots) > 0 })
 }
 
 const (
@@ -72,16 +79,18 @@ type gate struct {
 	until    time.Time     // when to look whether the vendor is back
 	since    time.Time     // it is out, zero if it is not
 	told     time.Time     // what the fleet was told last
+	class    fault.Class   // why it is out
 	failures int           // in a row
 	lost     int           // answers in a row
 	limit    int           // events at a time, 0 for no limit
-	inFlight int           // events that have entered and not left
+	inFlight int           // events that have entered since it was last open, and not left
+	round    int           // begins with 1 and ends when it is shut: what entered in an earlier one says nothing about now
 	changed  chan struct{} // closed at each change that may let somebody in
 }
 
 func newGate(v Vendor, parallel, inHand int) *gate {
 	return &gate{
-		vendor: v, slots: make(chan struct{}, inHand), workers: make(chan struct{}, parallel), changed: make(chan struct{}),
+		vendor: v, round: 1, slots: make(chan struct{}, inHand), workers: make(chan struct{}, parallel), changed: make(chan struct{}),
 	}
 }
 
@@ -93,32 +102,34 @@ const turnWait = 2 * time.Second
 
 // enter lets up to wanted events in and tells how many; each must [gate.leave]. If it lets none in, it tells how long to wait,
 // or until changed is closed.
-func (g *gate) enter(now time.Time, wanted int) (granted int, wait time.Duration, changed <-chan struct{}) {
+func (g *gate) enter(now time.Time, wanted int) (granted, round int, wait time.Duration, changed <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		if wait = g.until.Sub(now); wait <= 0 {
 			wait = turnWait // somebody is looking whether it is back
 		}
-		return 0, wait, g.changed
+		return 0, 0, wait, g.changed
 	}
 	granted = wanted
 	if room := g.limit - g.inFlight; g.limit > 0 && room < wanted {
 		// A wave is divided only when nothing else is under way: else it would go in crumbs.
 		if granted = room; g.inFlight > 0 {
-			return 0, turnWait, g.changed
+			return 0, 0, turnWait, g.changed
 		}
 	}
 	g.inFlight += granted
-	return granted, 0, nil
+	return granted, g.round, 0, nil
 }
 
 // leave makes room for another event.
-func (g *gate) leave() {
+func (g *gate) leave(round int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inFlight--
-	g.change()
+	if round == g.round {
+		g.inFlight--
+		g.change()
+	}
 }
 
 func (g *gate) change() {
@@ -165,6 +176,7 @@ func (g *gate) shut(now time.Time, class fault.Class, after time.Duration) (unti
 	g.closed, g.limit, g.lost = true, 1, 0
 	if closes {
 		g.failures++
+		g.round, g.inFlight = g.round+1, 0 // what is on its way still, perhaps for long, is not waited for
 	}
 	g.prolong(now, class, after)
 	return g.until, closes
@@ -180,6 +192,7 @@ func (g *gate) stillOut(now time.Time, class fault.Class, after time.Duration) (
 }
 
 func (g *gate) prolong(now time.Time, class fault.Class, after time.Duration) {
+	g.class = class
 	if proposed := now.Add(max(after, pauseDelay(class, g.failures))); proposed.After(g.until) {
 		g.until = proposed
 	}
@@ -193,11 +206,11 @@ func (g *gate) open() {
 	g.change()
 }
 
-// due is when to look whether the vendor is back.
-func (g *gate) due() time.Time {
+// due is when to look whether the vendor is back, and why it is out.
+func (g *gate) due() (time.Time, fault.Class) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.until
+	return g.until, g.class
 }
 
 // outSince is since when the vendor is out, zero if it is not.

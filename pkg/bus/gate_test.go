@@ -11,14 +11,18 @@ import (
 func TestGateLetsOneFindOutWhetherTheVendorIsBackThenMore(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	g := newGate(Vendor{}, 1, 1)
+	entered := 0
 	enter := func(wanted int) int {
-		granted, _, _ := g.enter(now, wanted)
+		granted, round, _, _ := g.enter(now, wanted)
+		if granted > 0 {
+			entered = round
+		}
 		return granted
 	}
 	leave := func(n int) {
 		for range n {
 			g.reached()
-			g.leave()
+			g.leave(entered)
 		}
 	}
 	if enter(8) != 8 {

@@ -18,13 +18,15 @@ const (
 type progress struct {
 	// fine is when it last settled something, had nothing to do, or was paused: in Unix nanoseconds, 0 before the first look.
 	fine atomic.Int64
+	// patience is [stuckAfter] or, where that is more, twice the longest handling.
+	patience time.Duration
 }
 
 func (p *progress) note(now time.Time) { p.fine.Store(now.UnixNano()) }
 
 func (p *progress) stuck(now time.Time) error {
 	fine := p.fine.Load()
-	if fine == 0 || now.Sub(time.Unix(0, fine)) < stuckAfter {
+	if fine == 0 || now.Sub(time.Unix(0, fine)) < max(p.patience, stuckAfter) {
 		return nil
 	}
 	return fmt.Errorf("work waits, and nothing was settled since %s", stamp(time.Unix(0, fine)))
@@ -32,16 +34,17 @@ func (p *progress) stuck(now time.Time) error {
 
 // observe shows how much waits, and notes when there is no reason to settle anything.
 func (c *Consuming) observe(ctx context.Context) {
+	c.progress.note(time.Now()) // bound, with all its time before it
 	ticker := time.NewTicker(observeEvery)
 	defer ticker.Stop()
 	for {
 		asked, cancel := context.WithTimeout(ctx, publishTotal)
-		events, paused, err := c.waiting(asked)
+		undelivered, inHand, paused, err := c.waiting(asked)
 		cancel()
 		if err == nil {
-			c.bus.metrics.waiting.Set(float64(events))
+			c.bus.metrics.waiting.Set(float64(undelivered + inHand))
 		}
-		if err != nil || events == 0 || paused || c.gates.closed() { // without the broker nothing can be settled
+		if err != nil || undelivered == 0 && c.gates.idle() || paused || c.gates.closed() { // without the broker nothing can be settled
 			c.progress.note(time.Now())
 		}
 		select {

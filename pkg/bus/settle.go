@@ -62,8 +62,7 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		d.attempts++
 		err = c.deadLetter(ctx, d, f.Class, f)
 	case f.Class.VendorOut(), f.Class == fault.Unknown && c.vendorLost(d):
-		outcome = "paused"
-		delay, err = c.pause(ctx, d, f)
+		outcome, delay, err = c.pause(ctx, d, f)
 	case f.Class == fault.Busy:
 		outcome, delay = "held", max(f.After, time.Second)
 		err = c.hold(ctx, d, delay, f.Class)
@@ -128,6 +127,10 @@ func (c *Consuming) ack(ctx context.Context, d *delivery) error {
 // retry holds the event until its next attempt, or puts it into the dead letters after the last.
 func (c *Consuming) retry(ctx context.Context, d *delivery, f *fault.Fault) (string, time.Duration, error) {
 	d.attempts++
+	d.suspect = 0 // it was run, and the process lives
+	if f.Class != fault.NotYet {
+		d.failed++
+	}
 	delay, again := retryDelay(d.attempts, d.fraction)
 	if f.Class == fault.NotYet && f.After > 0 {
 		// The handler knows when, and ends it by itself when that is too late. A day is the most for it too.
@@ -152,19 +155,23 @@ func (c *Consuming) settleSuspect(ctx context.Context, d *delivery) (string, tim
 }
 
 // pause keeps the fleet from the vendor until it may be asked again, and holds the event until then.
-func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (time.Duration, error) {
-	until := c.shut(ctx, c.gates.of(d.subject), f)
+func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (string, time.Duration, error) {
+	d.suspect = 0 // it was run, and the process lives
+	g := c.gates.of(d.subject)
+	// Out for it again, though others came through meanwhile: perhaps for this one alone.
+	alone := f.Class == fault.Forbidden || d.out && g.outSince().IsZero()
+	until := c.shut(ctx, g, f)
 	// A little after the pause's end, spread out.
 	delay := time.Until(until) + time.Duration(d.fraction*float64(time.Second))
-	if f.Class == fault.Forbidden { // perhaps only this one is: it must not come back for ever
+	if alone { // it must not come back for ever
 		d.attempts++
 		own, again := retryDelay(d.attempts, d.fraction)
 		if !again {
-			return 0, c.deadLetter(ctx, d, fault.Exhausted, f)
+			return "dead letter", 0, c.deadLetter(ctx, d, fault.Exhausted, f)
 		}
 		delay = max(delay, own)
 	}
-	return delay, c.hold(ctx, d, delay, f.Class)
+	return "paused", delay, c.hold(ctx, d, delay, f.Class)
 }
 
 // vendorLost tells that so many answers were lost in a row that the vendor is taken to be out.
@@ -186,6 +193,9 @@ func (c *Consuming) hold(ctx context.Context, d *delivery, delay time.Duration, 
 	m.Header.Set(HeaderClass, string(class))
 	if d.suspect > 0 {
 		m.Header.Set(HeaderSuspect, strconv.Itoa(d.suspect))
+	}
+	if d.failed > 0 {
+		m.Header.Set(HeaderFailed, strconv.Itoa(d.failed))
 	}
 	due := time.Now().Add(max(delay, shortestHold))
 	// Written by hand: the client's option cuts to seconds, which would be early.

@@ -40,29 +40,30 @@ func (c *Consuming) shut(ctx context.Context, g *gate, f *fault.Fault) (until ti
 		c.bus.metrics.out(g.vendor.Name, g.outSince())
 		c.bus.log.Error("the vendor is out: work waits, nothing is lost", "vendor", f.Vendor, "class", f.Class, "reason", f.Reason,
 			"since", stamp(g.outSince()), "until", stamp(until), "waiting", c.waitingText(ctx))
-		go c.watch(g, f.Class)
+		go c.watch(g)
 	}
 	c.pauseFleet(ctx, g, until)
 	return until
 }
 
 // watch opens a closed gate when the vendor is back.
-func (c *Consuming) watch(g *gate, class fault.Class) {
+func (c *Consuming) watch(g *gate) {
 	for looks := 1; ; looks++ {
-		for wait := time.Until(g.due()); wait > 0; wait = time.Until(g.due()) { // it may be prolonged meanwhile
+		until, class := g.due()
+		for ; time.Until(until) > 0; until, class = g.due() { // it may be prolonged meanwhile
 			select {
 			case <-c.handling.Done():
 				return
-			case <-time.After(wait):
+			case <-time.After(time.Until(until)):
 			}
 		}
 		f := c.reach(g, class)
 		if f == nil || looks%enoughLooks == 0 {
 			g.open()
+			c.bus.metrics.back(g.vendor.Name) // here, since another replica may get all that comes
 			return
 		}
-		class = f.Class
-		until := g.stillOut(time.Now(), f.Class, f.After)
+		until = g.stillOut(time.Now(), f.Class, f.After)
 		ctx, cancel := context.WithTimeout(c.handling, publishTotal)
 		c.pauseFleet(ctx, g, until)
 		c.bus.log.Warn("the vendor is still out", "vendor", g.vendor.Name, "class", f.Class, "reason", f.Reason,
@@ -83,7 +84,7 @@ func (c *Consuming) reach(g *gate, class fault.Class) *fault.Fault {
 	if err == nil {
 		return nil
 	}
-	if f := fault.From(err); f.Class.VendorOut() || f.Class == fault.Transient {
+	if f := fault.From(err); f.Class.VendorOut() || f.Class == fault.Transient || f.Class == fault.Busy { // Busy: it was not asked
 		return f
 	}
 	return nil
@@ -96,7 +97,6 @@ func (c *Consuming) vendorReached(d *delivery) {
 	if since.IsZero() {
 		return
 	}
-	c.bus.metrics.back(g.vendor.Name)
 	c.bus.log.Info("the vendor is back: what waits goes out at a rising rate", "vendor", g.vendor.Name,
 		"since", stamp(since), "took", time.Since(since).Round(time.Second).String())
 }
@@ -129,17 +129,17 @@ func (c *Consuming) extendPause(ctx context.Context, stream string, until time.T
 }
 
 // waiting is how many events the service has before it, and whether a pause is on: undelivered, in hand of any replica, and held.
-func (c *Consuming) waiting(ctx context.Context) (events int, paused bool, err error) {
+func (c *Consuming) waiting(ctx context.Context) (undelivered, inHand int, paused bool, err error) {
 	for _, stream := range []string{topology.Events, topology.Retries} {
 		consumer, err := c.bus.js.Consumer(ctx, stream, c.bus.service)
 		if err != nil {
-			return 0, false, err
+			return 0, 0, false, err
 		}
 		info := consumer.CachedInfo()
-		events += int(info.NumPending) + info.NumAckPending
+		undelivered, inHand = undelivered+int(info.NumPending), inHand+info.NumAckPending
 		paused = paused || info.Paused
 	}
-	return events, paused, nil
+	return undelivered, inHand, paused, nil
 }
 
 // held is how many events wait for their next attempt.
@@ -159,7 +159,7 @@ func (c *Consuming) held(ctx context.Context) (int, error) {
 func (c *Consuming) waitingText(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, publishAttempt)
 	defer cancel()
-	events, _, err := c.waiting(ctx)
+	undelivered, inHand, _, err := c.waiting(ctx)
 	if err != nil {
 		return "not known: " + err.Error()
 	}
@@ -167,7 +167,7 @@ func (c *Consuming) waitingText(ctx context.Context) string {
 	if err != nil {
 		return "not known: " + err.Error()
 	}
-	return fmt.Sprint(events + held)
+	return fmt.Sprint(undelivered + inHand + held)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

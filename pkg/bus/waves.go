@@ -109,14 +109,8 @@ func (w *waves) max(d *delivery) int {
 
 const blemishedShare = 10
 
-// blemishes is how often the event was in hand when the process ended, or else failed, if that is how its last try ended.
-// They go apart from events without any.
-func (d *delivery) blemishes() int {
-	if d.failed {
-		return d.suspect + d.attempts
-	}
-	return d.suspect
-}
+// blemishes is how often the event was in hand when the process ended, or failed. They go apart from events without any.
+func (d *delivery) blemishes() int { return d.suspect + d.failed }
 
 // gather adds a delivery to the wave of its key, or begins one.
 func (c *Consuming) gather(key string, d *delivery) {
@@ -207,17 +201,20 @@ func (w *waves) seal(key string, one *wave) []*delivery {
 // handleWave handles deliveries together and settles each by its own outcome. When the vendor was out, one goes first,
 // then more at a time, in the order of [Waves].Before: what goes alone is quick to find out whether the vendor is back.
 func (c *Consuming) handleWave(deliveries []*delivery) {
-	for i, d := range deliveries {
-		d.fraction, d.follows = deliveries[0].fraction, i > 0
+	for _, d := range deliveries {
+		d.fraction = deliveries[0].fraction
 	}
 	if c.waves.Before != nil && c.gates.of(deliveries[0].subject).rising() {
-		slices.SortStableFunc(deliveries, c.order)
+		_ = c.guarded(deliveries[0].event.Type, func() error { slices.SortStableFunc(deliveries, c.order); return nil }) // else in any order
 	}
 	for len(deliveries) > 0 {
 		part := deliveries
 		granted, err := c.admit(deliveries)
 		if err == nil {
 			part = deliveries[:granted]
+		}
+		for i, d := range part {
+			d.follows = i > 0
 		}
 		started := time.Now()
 		errs := c.runWave(part, err)

@@ -166,11 +166,11 @@ func TestWaveThatMeetsAVendorThatIsOutWaitsAndBurnsNoAttempt(t *testing.T) {
 		return errs
 	})
 	c.Waves.Before = func(a, b event.Event) bool { return number(a) > number(b) }
-	consume(t, broker.Bus(service), c)
 	const n = 200
 	for i := range n {
 		broker.Publish(subject, fmt.Sprintf(`{"responseId":"%d","subject":"x","accountId":"1"}`, i))
 	}
+	consume(t, broker.Bus(service), c)
 	bustest.Eventually(t, "all handled", func() bool { events, _ := got.sizes(); return events == n })
 	most := 1
 	for _, wave := range got.waves {
@@ -229,7 +229,7 @@ func TestEventsThatSomethingWentWrongWithGoInSmallerWavesApartFromOthers(t *test
 			if n == 0 { // waiting for what is not there yet is nothing wrong
 				return map[string]string{bus.HeaderAttempts: "3", bus.HeaderClass: string(fault.NotYet)}
 			}
-			return map[string]string{bus.HeaderAttempts: strconv.Itoa(n), bus.HeaderClass: string(fault.Transient)}
+			return map[string]string{bus.HeaderAttempts: strconv.Itoa(3 + n), bus.HeaderFailed: strconv.Itoa(n)}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

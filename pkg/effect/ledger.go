@@ -1,6 +1,7 @@
 package effect
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -188,6 +189,8 @@ type Run struct {
 	revision uint64
 	// notDone is when a person found that steps whose answers were lost had not been done.
 	notDone time.Time
+	// lease that its writes take, if it is not [Lease].
+	lease time.Duration
 }
 
 // LoopID is the loop of the event that caused the effect first.
@@ -378,7 +381,7 @@ func (errTaken) Unwrap() error { return ErrElsewhere }
 
 func (r *Run) stamp() {
 	now := r.ledger.now().UTC()
-	r.record.Owner, r.record.LeaseUntil, r.record.Changed = r.owner, now.Add(Lease), now
+	r.record.Owner, r.record.LeaseUntil, r.record.Changed = r.owner, now.Add(cmp.Or(r.lease, Lease)), now
 }
 
 func (r *Run) confirm(ctx context.Context, result any) error {

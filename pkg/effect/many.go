@@ -278,12 +278,16 @@ func (m *many[T]) sendHalves(ctx context.Context, chunk []int) error {
 // anything is sent. Notes that would not outlive the call, since others were long in coming, are made again.
 func (m *many[T]) fence(ctx context.Context, chunk []int) []int {
 	for due := chunk; len(due) > 0; {
+		began := m.ledger.now()
 		each(due, func(i int) bool {
 			m.outcomes[i].Err = m.runs[i].sending(ctx, m.step)
 			return false
 		})
 		chunk = slices.DeleteFunc(slices.Clone(chunk), func(i int) bool { return m.outcomes[i].Err != nil })
 		due = slices.DeleteFunc(slices.Clone(chunk), func(i int) bool { return ctx.Err() != nil || m.runs[i].outlives() })
+		for _, i := range chunk { // what took so long once may do so again
+			m.runs[i].lease = Lease + 2*m.ledger.now().Sub(began)
+		}
 	}
 	return chunk
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -23,7 +24,8 @@ type process struct {
 var self = sync.OnceValue(func() process {
 	host, _ := os.Hostname() // what is not known is the same for all, and then the id tells
 	space, _ := os.Readlink("/proc/self/ns/pid")
-	return process{Where: host + " " + space, PID: os.Getpid(), Life: rand.Text()[:12]}
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // two machines may have one name
+	return process{Where: host + " " + space + " " + strings.TrimSpace(string(boot)), PID: os.Getpid(), Life: rand.Text()[:12]}
 })
 
 // endedBeside tells that p ended, as far as me can know: it ran at the same place.

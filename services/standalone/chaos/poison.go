@@ -23,6 +23,7 @@ const (
 // poisoning is the scenario in which clean stretches and stretches with poisoned events among the sound ones take turns.
 func poisoning(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	stretches := flags.Int("stretches", 6, "clean and poisoned ones by turns")
+	o.rate = 20 // unless asked for: at 50 some vendors' limits bind, and what is measured is the queue for them
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
