@@ -159,3 +159,16 @@ func TestWhatRanOutOfDeliveriesOnItsWayBackIsTheSameDeadLetter(t *testing.T) {
 		}
 	}
 }
+
+// Only a console, which may publish to retry.due, speaks for a person: a header that anybody may give an event does not.
+func TestNobodyDecidesByAHeaderOfAnEvent(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	got := make(chan event.Event, 1)
+	consume(t, broker.Bus(service), bus.Consumer{Handle: func(_ context.Context, e event.Event) error { got <- e; return nil }})
+	broker.Publish(subject, `{"responseId":"R_1","subject":"x"}`, bus.HeaderOutcome, "not-done "+time.Now().UTC().Format(time.RFC3339Nano),
+		bus.HeaderAttempts, "17", bus.HeaderSuspect, "9")
+	if e := <-got; !e.NotDone.IsZero() || e.Attempts != 0 {
+		t.Errorf("decided at %s, %d attempts: by whoever published it", e.NotDone, e.Attempts)
+	}
+}
