@@ -100,8 +100,8 @@ func (c *Consuming) Ready() error {
 	return nil
 }
 
-// Live reports a consumer that ended by itself, or has settled nothing for five minutes though work waits and no pause
-// is on: only a new start of the process binds it again.
+// Live reports a consumer that ended by itself, or has settled nothing for five minutes, or for twice the longest handling where
+// that is more, though work waits and no pause is on: only a new start of the process binds it again.
 func (c *Consuming) Live() error {
 	if err := c.failed.Load(); err != nil {
 		return *err

@@ -29,7 +29,7 @@ const (
 	// HeaderStream and HeaderSequence say where the original is.
 	HeaderStream   = "Closeloop-Stream"
 	HeaderSequence = "Closeloop-Sequence"
-	// HeaderFirstSeen is when the original was stored.
+	// HeaderFirstSeen is when the original was stored, or when it was replayed last.
 	HeaderFirstSeen = "Closeloop-First-Seen"
 	// HeaderEventID and HeaderLoopID are the event's, also where its own envelope was empty.
 	HeaderEventID = "Closeloop-Event-Id"
@@ -38,6 +38,9 @@ const (
 	HeaderRule = "Closeloop-Rule"
 	// HeaderReplay is the operation by which a person had a dead letter tried again. It stays with the event.
 	HeaderReplay = "Closeloop-Replay"
+	// HeaderOutcome travels with a replay when a person has decided about an answer that was lost: "not-done" and the time
+	// of the decision. It counts on retry.due alone, where only the console and the broker's schedules publish.
+	HeaderOutcome = "Closeloop-Outcome"
 	// HeaderFailed counts how often it failed, not only waited.
 	HeaderFailed = "Closeloop-Failed"
 	// HeaderSuspect counts how often the event was in hand when a handler's process may have died of it.

@@ -67,7 +67,8 @@ const (
 )
 
 // gate keeps this replica's handlers away from a vendor that is out: messages that were delivered before the fleet
-// paused would otherwise still call it. Once closed it stays so until [gate.open]. Then one event goes first, and for each that
+// paused would otherwise still call it. It is a circuit breaker, with closed and open the other way round: a closed gate lets
+// nobody through. Once closed it stays so until [gate.open]. Then one event goes first, and for each that
 // came through more may go at a time, so that the backlog does not throw the vendor over again.
 type gate struct {
 	vendor  Vendor

@@ -106,6 +106,10 @@ func TestConsumerIsStuckWhenNothingIsSettledForLong(t *testing.T) {
 	if p.stuck(now.Add(stuckAfter-time.Second)) != nil || p.stuck(now.Add(stuckAfter)) == nil {
 		t.Error("want stuck after five minutes, not before")
 	}
+	p.patience = 2 * stuckAfter
+	if p.stuck(now.Add(stuckAfter)) != nil || p.stuck(now.Add(2*stuckAfter)) == nil {
+		t.Error("want stuck after twice the longest handling where that is more, not before")
+	}
 }
 
 func TestRetriesSpanADay(t *testing.T) {

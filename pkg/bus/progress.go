@@ -18,7 +18,7 @@ const (
 type progress struct {
 	// fine is when it last settled something, had nothing to do, or was paused: in Unix nanoseconds, 0 before the first look.
 	fine atomic.Int64
-	// patience is [stuckAfter] or, where that is more, twice the longest handling.
+	// patience is twice the longest handling; [stuckAfter] counts where that is more.
 	patience time.Duration
 }
 

@@ -15,10 +15,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/fault"
 )
 
-// HeaderOutcome travels with a replay when a person has decided about an answer that was lost: "not-done" and the time
-// of the decision. It counts on retry.due alone, where only the console and the broker's schedules publish.
-const HeaderOutcome = "Closeloop-Outcome"
-
+// outcomeNotDone begins a [HeaderOutcome]; the time follows.
 const outcomeNotDone = "not-done "
 
 // notDone reads the time of a [HeaderOutcome]; zero where nobody decided anything.

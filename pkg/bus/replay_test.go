@@ -36,7 +36,7 @@ func TestAReplayIsTheSameEventWithAllItsAttemptsBeforeIt(t *testing.T) {
 		got.add(e)
 		return fault.New(fault.Refused, "no")
 	}})
-	// Neither the schedule nor the expectations of the original may act again, and a decision of nobody's does not count.
+	// The expectations of the original must not act again, its own headers stay.
 	bare := broker.Publish(subject, `{"responseId":"R_1","subject":"Late"}`, "X-Own", "kept", "Nats-Expected-Stream", "EVENTS")
 	first := replayOf(t, broker, 1)
 	published := time.Now()

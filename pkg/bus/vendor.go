@@ -20,7 +20,7 @@ type Vendor struct {
 	// pause for the whole fleet. Where others go on, the events that need it are held one by one.
 	Types []string
 	// Reach makes a cheap call that changes nothing, to find out whether the vendor is back before any event is risked.
-	// An error of a class that says that the vendor is out, or transient, says that it is not; any other answer is an answer.
+	// An error of a class that says that the vendor is out, transient or busy says that it is not; any other answer is an answer.
 	// Every fifth time one event goes whatever the look says: it may be refused where events are not. Nil leaves it to
 	// the first event.
 	Reach func(context.Context) error
@@ -90,7 +90,7 @@ func (c *Consuming) reach(g *gate, class fault.Class) *fault.Fault {
 	return nil
 }
 
-// back notes that a delivery's vendor answered.
+// vendorReached notes that a delivery's vendor answered.
 func (c *Consuming) vendorReached(d *delivery) {
 	g := c.gates.of(d.subject)
 	since := g.reached()
@@ -128,7 +128,7 @@ func (c *Consuming) extendPause(ctx context.Context, stream string, until time.T
 	return err
 }
 
-// waiting is how many events the service has before it, and whether a pause is on: undelivered, in hand of any replica, and held.
+// waiting is how many events are before the service, undelivered and in hand of any replica, and whether a pause is on.
 func (c *Consuming) waiting(ctx context.Context) (undelivered, inHand int, paused bool, err error) {
 	for _, stream := range []string{topology.Events, topology.Retries} {
 		consumer, err := c.bus.js.Consumer(ctx, stream, c.bus.service)

@@ -1,7 +1,7 @@
 // Package containertest gives tests nats-servers in containers of their own: killed like ones, restarted like ones, cut off
 // like ones, and reached over the network. Most tests need no container, see pkg/bus/bustest; this is for what an embedded
 // server cannot show. It is a module of its own, so that Docker's client stays out of the services' go.mod (standalone's has
-// it, for its tests).
+// it, for its tests and for chaos).
 //
 // What runs in the containers, and how, is package cluster, which programs use as well.
 package containertest

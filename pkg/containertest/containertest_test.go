@@ -62,8 +62,8 @@ func TestEventsOutliveAKilledBroker(t *testing.T) {
 	}
 }
 
-// applyTopology declares everything and gives an administrator's JetStream.
-func applyTopology(t *testing.T, broker *cluster.Cluster, s topology.Settings) jetstream.JetStream {
+// applyTopology declares everything.
+func applyTopology(t *testing.T, broker *cluster.Cluster, s topology.Settings) {
 	t.Helper()
 	nc, err := nats.Connect(broker.URL(), nats.MaxReconnects(-1))
 	must(t, err)
@@ -71,7 +71,6 @@ func applyTopology(t *testing.T, broker *cluster.Cluster, s topology.Settings) j
 	js, err := jetstream.New(nc)
 	must(t, err)
 	must(t, topology.Of(s).Apply(t.Context(), js, logging.Discard()))
-	return js
 }
 
 // connect connects as a service that takes requests.

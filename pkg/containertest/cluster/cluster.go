@@ -122,17 +122,6 @@ func (c *Cluster) Leader(ctx context.Context, stream string) (*Node, error) {
 	}
 }
 
-// Others are the nodes but this one.
-func (c *Cluster) Others(than *Node) []*Node {
-	var others []*Node
-	for _, n := range c.Nodes {
-		if n != than {
-			others = append(others, n)
-		}
-	}
-	return others
-}
-
 func (c *Cluster) leader(ctx context.Context, stream string) (*Node, error) {
 	var reached []string
 	for _, n := range c.Nodes {

@@ -91,7 +91,7 @@ type request struct {
 }
 
 // Submit posts the recognition (POST /recognize, §3.1). Awardco has no idempotency key: a repeat recognises, and pays,
-// twice. A lost answer, and one that says neither yes nor no, is [fault.Unknown]; [Client.Find] may settle it.
+// twice. A lost answer, and one that says neither yes nor no, is [fault.Unknown]; [Client.Look] may settle it.
 func (c *Client) Submit(ctx context.Context, r Recognition) (Submitted, error) {
 	q := request{
 		Recipients: []string{r.Recipient}, Giver: r.Giver, Note: r.text(), TagNames: r.tags(), Amount: r.Amount, IsPublic: r.Public,
@@ -145,13 +145,6 @@ const (
 	feedPages = 10
 )
 
-// Find looks through the newest recognitions of the feed (GET /v1/custom-feed, §3.4) for our tag. Finding it is
-// certain; not finding it is not, since the feed's completeness is not documented (§10).
-func (c *Client) Find(ctx context.Context, reference string) (Submitted, bool, error) {
-	look, err := c.Look(ctx, reference, "", "")
-	return look.Submitted, look.Found, err
-}
-
 // Look is what a look through the feed has found.
 type Look struct {
 	Submitted
@@ -161,7 +154,9 @@ type Look struct {
 	Later, Earlier, Whole bool
 }
 
-// Look is [Client.Find] that also looks for two other references of ours; empty ones are not looked for.
+// Look looks through the newest recognitions of the feed (GET /v1/custom-feed, §3.4) for our tag, and for two other
+// references of ours; empty ones are not looked for. Finding it is certain; not finding it is not, since the feed's
+// completeness is not documented (§10).
 func (c *Client) Look(ctx context.Context, reference, later, earlier string) (look Look, err error) {
 	for page := 1; page <= feedPages; page++ {
 		answer, err := c.feed(ctx, "read feed", page, feedPage)

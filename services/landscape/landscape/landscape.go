@@ -61,7 +61,6 @@ type Fault = faults.Fault
 const (
 	FaultStatus     = faults.Status
 	FaultLostAnswer = faults.LostAnswer
-	FaultHang       = faults.Hang
 )
 
 // Calls are the calls that came to the vendors, by vendor and operation.

@@ -38,7 +38,7 @@ func calls(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		if err := s.invite(ctx, prefix, n); err != nil {
 			return counted{}, 0, err
 		}
-		if err := s.forgetCalls(ctx); err != nil {
+		if err := s.vendors.ForgetCalls(ctx); err != nil {
 			return counted{}, 0, err
 		}
 		begun := time.Now()
@@ -70,7 +70,7 @@ func calls(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		}
 		for i, vendor := range vendors {
 			total := 0
-			for _, o := range c.Calls {
+			for _, o := range c.Calls.Calls {
 				if o.Vendor == vendor.key {
 					total += o.Calls
 					fmt.Fprintf(table, "%d\t%s\t%s\t%d\t%.2f\t\t\n", n, vendor.name, o.Operation, o.Calls, 1000*float64(o.Calls)/float64(n))

@@ -60,11 +60,11 @@ func oneQuota(ctx context.Context, table *tabwriter.Writer, replicas, requests, 
 	for _, group := range bound {
 		limits = append(limits, fmt.Sprintf("%q:%d", group, limit))
 	}
-	err = s.change(ctx, fmt.Sprintf(`{"limits":{"enforced":true,"kind":%q,"burst":%d,"calls":{%s}}}`, kind, max(1, limit/10), strings.Join(limits, ",")))
+	err = s.vendors.Switch(ctx, fmt.Sprintf(`{"limits":{"enforced":true,"kind":%q,"burst":%d,"calls":{%s}}}`, kind, max(1, limit/10), strings.Join(limits, ",")))
 	if err != nil {
 		return err
 	}
-	if err := s.forgetCalls(ctx); err != nil {
+	if err := s.vendors.ForgetCalls(ctx); err != nil {
 		return err
 	}
 	begun := time.Now()
@@ -102,10 +102,10 @@ func bulk(ctx context.Context, flags *flag.FlagSet, args []string) error {
 		return err
 	}
 	defer s.close()
-	if err := s.change(ctx, `{"limits":{"enforced":true}}`); err != nil {
+	if err := s.vendors.Switch(ctx, `{"limits":{"enforced":true}}`); err != nil {
 		return err
 	}
-	if err := s.forgetCalls(ctx); err != nil {
+	if err := s.vendors.ForgetCalls(ctx); err != nil {
 		return err
 	}
 	begun := time.Now()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/landscape/landscape"
 	"github.com/closeloop/closeloop/services/standalone/internal/lab"
 )
 
@@ -163,27 +164,15 @@ func (s *system) invite(ctx context.Context, prefix string, n int) error {
 	return s.vendors.Invite(ctx, ids)
 }
 
-// change sets switches of the simulated Qualtrics.
-func (s *system) change(ctx context.Context, switches string) error {
-	return s.vendors.Switch(ctx, switches)
-}
-
-// operation is what the vendors say of the calls of one kind.
-type operation struct {
-	Vendor, Operation string
-	Calls             int
-	FirstAt, LastAt   time.Time
-	Statuses          map[string]int
-}
-
 // limit is how one of the brand's limits stands.
 type limit struct {
 	Group                           string
 	Calls, Admitted, Refused, Early int
 }
 
+// counted is what the vendors say of the calls that came to them.
 type counted struct {
-	Calls           []operation
+	landscape.Calls
 	QualtricsLimits []limit
 }
 
@@ -191,5 +180,3 @@ func (s *system) calls(ctx context.Context) (c counted, err error) {
 	err = lab.Call(ctx, http.MethodGet, s.vendors.URL+"/landscape/calls", nil, &c)
 	return c, err
 }
-
-func (s *system) forgetCalls(ctx context.Context) error { return s.vendors.ForgetCalls(ctx) }

@@ -177,7 +177,7 @@ func status(req *http.Request) int {
 func (o *watch) accept(in *input) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	in.accepted, o.changed = true, time.Now()
+	in.accepted = true
 }
 
 // place notes the stretch of an input.

@@ -9,10 +9,13 @@ import (
 	"github.com/closeloop/closeloop/services/landscape/landscape"
 )
 
-// lose cuts the connection of a fifth of all calls that change something, after the vendor has acted.
-func (r *run) lose(ctx context.Context, rate float64) (tell func() error, err error) {
+// lostShare of all calls that change something lose their answers.
+const lostShare = 0.2
+
+// lose cuts the connection of that share of the calls, after the vendor has acted.
+func (r *run) lose(ctx context.Context) (tell func() error, err error) {
 	for i, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
-		f := landscape.Fault{Method: method, Kind: landscape.FaultLostAnswer, Rate: rate, Seed: r.seed + uint64(i)} //nolint:gosec // 0 to 2
+		f := landscape.Fault{Method: method, Kind: landscape.FaultLostAnswer, Rate: lostShare, Seed: r.seed + uint64(i)} //nolint:gosec // 0 to 2
 		if _, err := r.fleet.Landscape.Fault(ctx, f); err != nil {
 			return nil, err
 		}
@@ -23,7 +26,7 @@ func (r *run) lose(ctx context.Context, rate float64) (tell func() error, err er
 		for _, f := range on {
 			fired += f.Fired
 		}
-		r.did("%d answers of vendors lost after they had acted, %.0f %% of all POST, PUT and PATCH", fired, 100*rate)
+		r.did("%d answers of vendors lost after they had acted, %.0f %% of all POST, PUT and PATCH", fired, 100*lostShare)
 		return err
 	}, nil
 }
@@ -38,7 +41,7 @@ func lost(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (
 	if err != nil {
 		return err
 	}
-	tell, err := r.lose(ctx, 0.2)
+	tell, err := r.lose(ctx)
 	if err != nil {
 		return err
 	}

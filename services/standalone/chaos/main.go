@@ -19,6 +19,7 @@ const usage = `usage: chaos lost    [-events 10000] [-seed 1] [-rate 50]
        chaos down    [-events 10000] [-seed 1] [-for 10m] [-vendor sap-sales-cloud] [-other awardco]
        chaos poison  [-events 10000] [-seed 1] [-rate 50] [-stretches 6]
        chaos import  [-events 10000] [-seed 1] [-steps 1,2,3,4,5,6]
+all of them: [-patience 6m] [-keep]
 `
 
 // scenario runs one kind of trouble; flags has the options of all, and takes those of its own.

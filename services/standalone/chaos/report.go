@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 )
@@ -123,7 +124,7 @@ func deadLetters(ctx context.Context, js jetstream.JetStream) (all []letter, err
 		return nil, err
 	}
 	for seq := uint64(1); ; {
-		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject("deadletter.>"))
+		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(topology.DeadLetterSubject("*")))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return all, nil
 		}
@@ -133,8 +134,8 @@ func deadLetters(ctx context.Context, js jetstream.JetStream) (all []letter, err
 		var s said
 		_ = json.Unmarshal(m.Data, &s) // a body that is none is a dead letter all the same
 		l := letter{
-			service: strings.TrimPrefix(m.Subject, "deadletter."), class: m.Header.Get("Closeloop-Class"),
-			subject: m.Header.Get("Closeloop-Subject"), reason: m.Header.Get("Closeloop-Reason"), key: s.ResponseID,
+			service: strings.TrimPrefix(m.Subject, topology.DeadLetterSubject("")), class: m.Header.Get(bus.HeaderClass),
+			subject: m.Header.Get(bus.HeaderSubject), reason: m.Header.Get(bus.HeaderReason), key: s.ResponseID,
 		}
 		if l.subject == subjects.SurveyLinkRequested || l.subject == subjects.SurveyLinkCreated {
 			l.key = s.RequestID

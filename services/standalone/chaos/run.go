@@ -53,7 +53,7 @@ type run struct {
 
 // setUp is what a scenario asks for beside the usual.
 type setUp struct {
-	env, landscape, gated []string
+	landscape, gated []string
 }
 
 // begin starts a system for a workload. end must be called, also after an error.
@@ -77,7 +77,7 @@ func begin(ctx context.Context, name string, o *options, w *workload, s setUp) (
 		return r, err
 	}
 	r.fleet, err = lab.Start(ctx, lab.Options{
-		Dir: r.dir, Programs: r.programs, Broker: r.nats, Env: s.env, Landscape: s.landscape, Gated: s.gated,
+		Dir: r.dir, Programs: r.programs, Broker: r.nats, Landscape: s.landscape, Gated: s.gated,
 	})
 	if err != nil {
 		return r, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/standalone/internal/lab"
 )
 
 // followed is one kind of event about one key.
@@ -26,7 +27,6 @@ type watch struct {
 	copies   int
 	foreign  []string // responses that nobody gave
 	links    chan *input
-	changed  time.Time
 
 	consuming jetstream.ConsumeContext
 }
@@ -35,7 +35,7 @@ type watch struct {
 func observe(ctx context.Context, js jetstream.JetStream, w *workload) (*watch, error) {
 	o := &watch{
 		inputs: map[followed]*input{}, requests: map[string]*input{}, seen: map[followed]time.Time{},
-		links: make(chan *input, len(w.inputs)+1), changed: time.Now(),
+		links: make(chan *input, len(w.inputs)+1),
 	}
 	for _, in := range w.inputs {
 		if in.key != "" {
@@ -72,7 +72,6 @@ func (o *watch) take(m jetstream.Msg) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.changed = time.Now()
 	key := s.ResponseID
 	switch m.Subject() {
 	case subjects.SurveyLinkRequested, subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed:
@@ -180,16 +179,8 @@ func look(ctx context.Context, js jetstream.JetStream) (a atWork, err error) {
 		a.waiting += int(info.NumPending)
 		a.inHand += info.NumAckPending
 	}
-	stream, err := js.Stream(ctx, topology.Retries)
-	if err != nil {
-		return a, err
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter("retry.hold.>"))
-	if err != nil {
-		return a, err
-	}
-	a.held = len(info.State.Subjects)
-	return a, nil
+	a.held, err = lab.Count(ctx, js, topology.Retries, topology.HoldSubject("*", "*"))
+	return a, err
 }
 
 // record gives the state of an effect in the ledger, in words.

@@ -74,27 +74,26 @@ type mix struct{ invitations, answers, carts int }
 var usual = mix{45, 30, 25}
 
 const (
-	realAnswers = 10 // every so manieth answer is given on the survey's page
-	byCampaign  = 2  // every so manieth invitation is a campaign's
-	byDoor      = 2  // every so manieth cart feedback goes to the door
+	realAnswers = 10 // one in so many answers is given on the survey's page
+	byCampaign  = 2  // one in so many invitations is a campaign's
+	byDoor      = 2  // one in so many cart feedbacks goes to the door
 )
 
 // workload is everything that a run puts in.
 type workload struct {
-	prefix string
 	inputs []*input
 }
 
 // plan makes n inputs of a mix, the same for the same seed.
 func plan(seed uint64, n int, m mix) *workload {
 	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // must be repeatable
-	w := &workload{prefix: fmt.Sprintf("X%d", seed)}
+	w, prefix := &workload{}, fmt.Sprintf("X%d", seed)
 	total := m.invitations + m.answers + m.carts
 	invitations := n * m.invitations / total
 	answers := n * m.answers / total
 	var asked []*input
 	for i := range n {
-		in := &input{key: fmt.Sprintf("%s-%06d", w.prefix, i), person: fmt.Sprintf("%s-P-%06d", w.prefix, i)}
+		in := &input{key: fmt.Sprintf("%s-%06d", prefix, i), person: fmt.Sprintf("%s-P-%06d", prefix, i)}
 		switch {
 		case i < invitations:
 			in.kind, in.survey = invitation, []string{"SV_service", "SV_cart"}[random.IntN(2)]

@@ -91,19 +91,11 @@ type running struct{ *cluster.Cluster }
 
 func (running) Stop() {}
 
-// self is this test binary as every service.
-type self struct{}
-
-func (self) Command(service string) (string, []string, error) {
-	path, err := os.Executable()
-	return path, []string{runAs + "=" + service}, err
-}
-
 // startFleet starts all services and vendors as processes; what they said is shown when the test fails.
 func startFleet(t *testing.T, nodes *cluster.Cluster) *lab.Fleet {
 	t.Helper()
 	fleet, err := lab.Start(t.Context(), lab.Options{
-		Dir: t.TempDir(), Programs: self{}, Broker: running{nodes}, Landscape: []string{"LANDSCAPE_PEOPLE=auto", "DATA_DIR=" + t.TempDir()},
+		Dir: t.TempDir(), Programs: lab.Self{}, Broker: running{nodes}, Landscape: []string{"LANDSCAPE_PEOPLE=auto", "DATA_DIR=" + t.TempDir()},
 	})
 	t.Cleanup(func() {
 		if err := fleet.Stop(); err != nil {

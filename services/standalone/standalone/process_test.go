@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/closeloop/closeloop/pkg/service"
 	"github.com/closeloop/closeloop/services/awardco-recognizer/recognizer"
 	"github.com/closeloop/closeloop/services/c4c-tasker/tasker"
 	"github.com/closeloop/closeloop/services/feedback-router/router"
@@ -22,31 +19,18 @@ import (
 	"github.com/closeloop/closeloop/services/landscape/landscape"
 	"github.com/closeloop/closeloop/services/qualtrics-linker/linker"
 	"github.com/closeloop/closeloop/services/sap-interaction-writer/writer"
+	"github.com/closeloop/closeloop/services/standalone/internal/lab"
 	"github.com/closeloop/closeloop/services/standalone/standalone"
 )
 
-// runAs makes this test binary be one of the services, so that tests kill and restart real processes without building
-// each of them.
-const runAs = "CLOSELOOP_TEST_RUN_AS"
-
+// TestMain makes this test binary be standalone or one of the services as well, so that tests kill and restart real
+// processes without building each of them.
 func TestMain(m *testing.M) {
-	switch name := os.Getenv(runAs); name {
-	case "":
-		os.Exit(m.Run())
-	case "standalone":
+	if os.Getenv(lab.RunAs) == "standalone" {
 		os.Exit(standalone.Main(nil, os.Stdout, os.Stderr))
-	default:
-		os.Args = os.Args[:1]
-		for _, d := range []service.Definition{
-			ingress.Define(), linker.Define(), writer.Define(), router.Define(), tasker.Define(), recognizer.Define(), landscape.Define(),
-		} {
-			if d.Name == name {
-				service.Main(d)
-			}
-		}
-		fmt.Fprintln(os.Stderr, "no such service:", name)
-		os.Exit(2)
 	}
+	lab.Become(ingress.Define(), linker.Define(), writer.Define(), router.Define(), tasker.Define(), recognizer.Define(), landscape.Define())
+	os.Exit(m.Run())
 }
 
 // process is one running service.
@@ -92,7 +76,7 @@ func (p *process) start() {
 		p.t.Fatal(err)
 	}
 	p.cmd = exec.Command(self)
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), runAs + "=" + p.name}, p.env...)
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), lab.RunAs + "=" + p.name}, p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
@@ -135,12 +119,11 @@ func tail(s string, lines int) string {
 // freeAddress gives an address that nobody listens on at this moment.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := lab.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return address
 }
 
 // get reads JSON; false means that it could not be had now.

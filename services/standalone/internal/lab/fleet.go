@@ -50,8 +50,8 @@ type Options struct {
 	Programs Programs
 	// Broker is where they connect. The topology is applied already.
 	Broker Broker
-	// Env are settings of the services beside the usual ones, Landscape those of the vendors.
-	Env, Landscape []string
+	// Landscape are settings of the vendors beside the usual ones.
+	Landscape []string
 	// Gated are the vendors to which the way can be shut.
 	Gated []string
 }
@@ -103,11 +103,11 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	vendors := append([]string{
 		"LANDSCAPE_PUBLIC_URL=" + f.Landscape.URL, "LANDSCAPE_DOORS_URL=http://" + f.addresses[topology.Ingress], "LANDSCAPE_DOORS_API_KEY=" + key, "LANDSCAPE_PEOPLE=off", "LOG_LEVEL=warn",
 	}, o.Landscape...)
-	if f.vendors, err = f.launch(o.Programs, LandscapeName, common, vendors); err != nil {
+	if f.vendors, err = f.launch(o.Programs, LandscapeName, slices.Concat(common, vendors)); err != nil {
 		return f, err
 	}
 	for _, name := range Services {
-		if f.services[name], err = f.launch(o.Programs, name, common, o.Env); err != nil {
+		if f.services[name], err = f.launch(o.Programs, name, common); err != nil {
 			return f, err
 		}
 	}
@@ -119,13 +119,12 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	return f, nil
 }
 
-func (f *Fleet) launch(programs Programs, name string, common, own []string) (*Process, error) {
-	program, env, err := programs.Command(name)
+func (f *Fleet) launch(programs Programs, name string, env []string) (*Process, error) {
+	program, own, err := programs.Command(name)
 	if err != nil {
 		return nil, err
 	}
-	env = append(env, "HTTP_ADDR="+f.addresses[name])
-	return Launch(f.Dir, name, program, append(append(env, common...), own...)...)
+	return Launch(f.Dir, name, program, slices.Concat(own, env, []string{"HTTP_ADDR=" + f.addresses[name]})...)
 }
 
 // Service gives the process of a service.

@@ -45,8 +45,8 @@ func (b Binaries) Command(service string) (string, []string, error) {
 	return path, nil, nil
 }
 
-// runAs makes a program that calls [Become] be one of the services.
-const runAs = "CLOSELOOP_LAB_RUN_AS"
+// RunAs is the variable that makes a program that calls [Become] be the service that it names.
+const RunAs = "CLOSELOOP_LAB_RUN_AS"
 
 // Self is the running program as every service: for tests, whose TestMain calls [Become], so that none is built.
 type Self struct{}
@@ -54,12 +54,12 @@ type Self struct{}
 // Command implements [Programs].
 func (Self) Command(service string) (string, []string, error) {
 	path, err := os.Executable()
-	return path, []string{runAs + "=" + service}, err
+	return path, []string{RunAs + "=" + service}, err
 }
 
 // Become makes this process be the service that [Self] started it as, and does not return then.
 func Become(all ...service.Definition) {
-	name := os.Getenv(runAs)
+	name := os.Getenv(RunAs)
 	if name == "" {
 		return
 	}
@@ -102,7 +102,7 @@ func Launch(dir, name, program string, env ...string) (*Process, error) {
 }
 
 func (p *Process) start() error {
-	cmd := exec.Command(p.program) //nolint:noctx // ended by Kill or Stop, which lets it drain
+	cmd := exec.Command(p.program) //nolint:noctx // ended by Restart, or by Stop, which lets it drain
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, p.log, p.log
 	if err := cmd.Start(); err != nil {
 		return err
@@ -121,13 +121,7 @@ func (p *Process) Restart() error {
 	return p.start()
 }
 
-// Kill ends it with SIGKILL.
-func (p *Process) Kill() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.kill()
-}
-
+// kill ends it with SIGKILL.
 func (p *Process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself
 	<-p.done
