@@ -77,7 +77,7 @@ func (a *attempt) findInFeed(ctx context.Context) (awardco.Submitted, bool, erro
 	}
 	a.absent = look.Later && (look.Earlier || look.Whole)
 	if waited := time.Since(a.sentAt); !a.absent && waited < a.settings.LookFor {
-		return look.Submitted, false, fault.Later(max(lookAgain, waited/3),
+		return look.Submitted, false, fault.Later(min(max(lookAgain, waited/3), a.settings.LookFor-waited),
 			"the answer to the recognition was lost: waiting until the feed shows it, or others of ours around it and not it")
 	}
 	return look.Submitted, false, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,6 +31,10 @@ func TestMain(m *testing.M) {
 		os.Exit(standalone.Main(nil, os.Stdout, os.Stderr))
 	}
 	lab.Become(ingress.Define(), linker.Define(), writer.Define(), router.Define(), tasker.Define(), recognizer.Define(), landscape.Define())
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // most of these tests wait for something nearly all the time
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
