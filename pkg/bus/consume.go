@@ -318,7 +318,7 @@ func (c *Consuming) admit(deliveries []*delivery) (granted int, err error) {
 func (c *Consuming) enter(g *gate, wanted int) (granted, round int, wait time.Duration) {
 	for {
 		granted, round, wait, changed := g.enter(time.Now(), wanted)
-		if granted > 0 || wait > turnWait || !g.whole() || c.draining.Load() {
+		if granted > 0 || wait > turnWait || !g.whole || c.draining.Load() {
 			return granted, round, wait
 		}
 		select {

@@ -23,13 +23,15 @@ func newGates(vendors []Vendor, parallel, inHand int) gates {
 	if len(vendors) == 0 {
 		vendors = []Vendor{{}}
 	}
-	g := gates{none: newGate(Vendor{Types: []string{"none"}}, parallel, inHand)}
+	g := gates{none: newGate(Vendor{}, parallel, inHand)}
 	for _, v := range vendors {
 		most := inHand
 		if len(v.Types) > 0 {
 			most += crowd
 		}
-		g.all = append(g.all, newGate(v, parallel, most))
+		one := newGate(v, parallel, most)
+		one.whole = len(v.Types) == 0
+		g.all = append(g.all, one)
 	}
 	return g
 }
@@ -72,6 +74,7 @@ const (
 // came through more may go at a time, so that the backlog does not throw the vendor over again.
 type gate struct {
 	vendor  Vendor
+	whole   bool          // all events of the service need it, so that its consumers can pause
 	slots   chan struct{} // messages in hand, waiting ones included
 	workers chan struct{} // handlers at work
 
@@ -94,9 +97,6 @@ func newGate(v Vendor, parallel, inHand int) *gate {
 		vendor: v, round: 1, slots: make(chan struct{}, inHand), workers: make(chan struct{}, parallel), changed: make(chan struct{}),
 	}
 }
-
-// whole tells that all events of the service need the vendor, so that its consumers can pause.
-func (g *gate) whole() bool { return len(g.vendor.Types) == 0 }
 
 // turnWait is how long somebody waits in hand for the gate to change, where nobody knows when it will.
 const turnWait = 2 * time.Second

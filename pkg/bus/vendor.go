@@ -102,7 +102,7 @@ func (c *Consuming) vendorReached(d *delivery) {
 }
 
 func (c *Consuming) pauseFleet(ctx context.Context, g *gate, until time.Time) {
-	if !g.whole() || !g.tellFleet(until) {
+	if !g.whole || !g.tellFleet(until) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishAttempt) // what is in hand must be held still
@@ -115,7 +115,8 @@ func (c *Consuming) pauseFleet(ctx context.Context, g *gate, until time.Time) {
 	}
 }
 
-// extendPause never shortens a pause that another replica, or a person, has set.
+// extendPause leaves a longer pause that another replica, or a person, has set; two replicas that set theirs in the same moment
+// may end with the shorter, and then look sooner.
 func (c *Consuming) extendPause(ctx context.Context, stream string, until time.Time) error {
 	consumer, err := c.bus.js.Consumer(ctx, stream, c.bus.service)
 	if err != nil {

@@ -7,26 +7,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 func TestAMendedDeadLetterGoesThroughTheWholeLoop(t *testing.T) {
 	t.Parallel()
-	address, broker := freeAddress(t), freeAddress(t)
-	_, port, _ := strings.Cut(broker, ":")
-	launch(t, "standalone", "DATA_DIR="+t.TempDir(), "HTTP_ADDR="+address, "STANDALONE_NATS_PORT="+port, "STANDALONE_CAMPAIGN=0")
-	eventually(t, "ready", time.Minute, func() bool { return get(t.Context(), "http://"+address+"/readyz", nil) })
-	nc, err := nats.Connect("nats://" + broker)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	address, js := launchStandalone(t)
 	if _, err := js.Publish(t.Context(), "survey.link.requested", []byte(`{"requestId":"m-1","contact":{"externlId":"P-1","email":"ada@example.com"}}`)); err != nil {
 		t.Fatal(err)
 	}
@@ -43,9 +28,7 @@ func TestAMendedDeadLetterGoesThroughTheWholeLoop(t *testing.T) {
 	if status, body := postJSON(t.Context(), t, "http://"+address+"/dead-letters/1/replay", mended); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}
-	eventually(t, "the mended request has its link", time.Minute, func() bool {
-		return get(t.Context(), "http://"+address+"/survey/links/m-1", nil)
-	})
+	waitForLink(t, address, "m-1")
 }
 
 func postJSON(ctx context.Context, t *testing.T, url, body string) (status int, answer string) {

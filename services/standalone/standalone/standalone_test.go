@@ -59,8 +59,9 @@ func TestStoppedInTheMiddleItGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-func TestBareMessageAndFullEnvelopeLeadToTheSame(t *testing.T) {
-	t.Parallel()
+// launchStandalone starts all of it without a campaign, and gives its door and its broker once it is ready.
+func launchStandalone(t *testing.T) (address string, js jetstream.JetStream) {
+	t.Helper()
 	address, broker := freeAddress(t), freeAddress(t)
 	_, port, _ := strings.Cut(broker, ":")
 	launch(t, "standalone", "DATA_DIR="+t.TempDir(), "HTTP_ADDR="+address, "STANDALONE_NATS_PORT="+port, "STANDALONE_CAMPAIGN=0")
@@ -69,11 +70,25 @@ func TestBareMessageAndFullEnvelopeLeadToTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
+	t.Cleanup(nc.Close)
+	if js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
+	return address, js
+}
+
+// waitForLink waits for the link of a request: one that was refused is answered 200 as well.
+func waitForLink(t *testing.T, address, requestID string) {
+	t.Helper()
+	eventually(t, requestID+" has its link", time.Minute, func() bool {
+		var made struct{ Link string }
+		return get(t.Context(), "http://"+address+"/survey/links/"+requestID, &made) && made.Link != ""
+	})
+}
+
+func TestBareMessageAndFullEnvelopeLeadToTheSame(t *testing.T) {
+	t.Parallel()
+	address, js := launchStandalone(t)
 	request := func(id string) string {
 		return `{"requestId":"` + id + `","contact":{"externalId":"` + id + `","email":"ada@example.com"}}`
 	}
@@ -81,20 +96,18 @@ func TestBareMessageAndFullEnvelopeLeadToTheSame(t *testing.T) {
 	full.Data = []byte(request("full"))
 	for name, value := range map[string]string{
 		"ce-specversion": "1.0", "ce-id": "E-1", "ce-source": "cli", "ce-type": "survey.link.requested",
-		"ce-time": "2026-07-24T09:30:00Z", "ce-loopid": "L-1", "content-type": "application/json", "Nats-Msg-Id": "full",
+		"ce-time": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "ce-loopid": "L-1", "content-type": "application/json", "Nats-Msg-Id": "full",
 	} {
 		full.Header[name] = []string{value}
 	}
 	if _, err := js.PublishMsg(t.Context(), full); err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.Publish("survey.link.requested", []byte(request("bare"))); err != nil { // as nats pub without -J does
+	if err := js.Conn().Publish("survey.link.requested", []byte(request("bare"))); err != nil { // as nats pub without -J does
 		t.Fatal(err)
 	}
 	for _, id := range []string{"full", "bare"} {
-		eventually(t, id+" has its link", time.Minute, func() bool {
-			return get(t.Context(), "http://"+address+"/survey/links/"+id, nil)
-		})
+		waitForLink(t, address, id)
 	}
 
 	for _, c := range []struct{ name, subject, body, service, field string }{
