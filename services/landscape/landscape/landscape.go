@@ -172,11 +172,11 @@ func (s *Settings) qualtrics() (q qualtrics.Settings, err error) {
 		return q, err
 	}
 	q.ClientID, q.ClientSecret, q.Dedupe = s.QualtricsClientID, s.QualtricsClientSecret.Reveal(), s.dedupe()
-	q.BaseURL, q.Token, q.DirectoryID = s.PublicURL, s.QualtricsToken.Reveal(), s.QualtricsDirectoryID
+	q.BaseURL, q.APIURL, q.Token, q.DirectoryID = s.PublicURL, s.apis(), s.QualtricsToken.Reveal(), s.QualtricsDirectoryID
 	q.MailingLists[0].ID = s.QualtricsMailingListID
 	q.Surveys = demo.Surveys()
 	q.Webhooks = []qualtrics.Webhook{{
-		Topics: "surveyengine.completedResponse.*", URL: s.doors() + "/qualtrics/events", SharedKey: s.QualtricsSharedKey.Reveal(),
+		Topics: "surveyengine.completedResponse.*", URL: s.doors() + "/qualtrics/events", SharedKey: s.sharedKey(),
 	}}
 	q.Tasks = demo.Tasks(s.doors()+"/qualtrics/responses", s.DoorsAPIKey.Reveal())
 	return q, nil
@@ -239,11 +239,23 @@ func (l *Landscape) ForgetCalls() {
 // switches that it does not name stay as they are. It fails, and changes nothing, on names and values that are wrong.
 func (l *Landscape) SwitchQualtrics(change string) error { return l.qualtrics.Change([]byte(change)) }
 
+// playFirst queues the campaign of the first start; later starts find it in the books.
+func (l *Landscape) playFirst() error {
+	if l.settings.Campaign == 0 || len(l.campaigns.All()) > 0 {
+		return nil
+	}
+	_, err := l.campaigns.Queue(l.settings.Campaign)
+	return err
+}
+
 // Run sends webhooks, plays campaigns and lets the customers act until ctx ends or the landscape is closed. What is
 // undone by then is done by the next Run, after a restart too where there is a DATA_DIR.
 func (l *Landscape) Run(ctx context.Context) error {
 	l.running.Add(1)
 	defer l.running.Done()
+	if err := l.playFirst(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.closing, cancel)()

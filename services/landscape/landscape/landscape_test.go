@@ -39,7 +39,7 @@ func start(t *testing.T, c *closeloop, change func(*landscape.Settings)) *runnin
 		t.Fatal(err)
 	}
 	s.PublicURL = "http://" + server.Listener.Addr().String()
-	s.DoorsURL, s.DoorsAPIKey, s.QualtricsSharedKey = c.URL, doorsKey, "shared"
+	s.DoorsURL, s.DoorsAPIKey, s.QualtricsSharedKey = c.URL, settings.SecretOf(doorsKey), settings.SecretsOf("shared")
 	s.PeopleDelay = 10 * time.Millisecond
 	if change != nil {
 		change(s)
@@ -262,6 +262,22 @@ func TestACampaignWaitsForItsDoor(t *testing.T) {
 	defer c.mu.Unlock()
 	if len(c.invited) != 3 {
 		t.Errorf("%d members were invited", len(c.invited))
+	}
+}
+
+func TestTheFirstStartPlaysACampaignAndNoLaterOne(t *testing.T) {
+	c, dir := newCloseloop(t), t.TempDir()
+	first := func(s *landscape.Settings) { s.Campaign, s.DataDir, s.People = 3, dir, "off" }
+	invited := func() int { c.mu.Lock(); defer c.mu.Unlock(); return len(c.invited) }
+	r := start(t, c, first)
+	until(t, func() string { return "all members are invited" }, func() bool { return invited() == 3 })
+	r.stop()
+	r = start(t, c, first)
+	if err := r.PlayCampaign(t.Context(), 1); err != nil { // one after the other: a second first one would be before it
+		t.Fatal(err)
+	}
+	if all := r.Campaigns(); len(all) != 2 || invited() != 4 {
+		t.Errorf("after a second start and one campaign more: %d invited by %+v", invited(), all)
 	}
 }
 

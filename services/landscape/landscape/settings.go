@@ -11,6 +11,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/service"
 	"github.com/closeloop/closeloop/pkg/settings"
 	"github.com/closeloop/closeloop/services/landscape/internal/awardco"
+	"github.com/closeloop/closeloop/services/landscape/internal/demo"
 	"github.com/closeloop/closeloop/services/landscape/internal/qualtrics"
 )
 
@@ -20,14 +21,15 @@ type Settings struct {
 	service.Common
 	DataDir   string `envconfig:"DATA_DIR" desc:"directory of landscape.db, the vendors' books; default: in memory only"`
 	PublicURL string `envconfig:"LANDSCAPE_PUBLIC_URL" default:"http://localhost:8080" desc:"scheme and host at which people and services reach the landscape; survey links begin with it"`
+	APIURL    string `envconfig:"LANDSCAPE_API_URL" desc:"scheme and host at which services reach the landscape, where it is another one; default: LANDSCAPE_PUBLIC_URL"`
 
 	DoorsURL    string          `envconfig:"LANDSCAPE_DOORS_URL" desc:"scheme and host of the doors of ingress, which campaigns and webhooks call; default: LANDSCAPE_PUBLIC_URL"`
 	DoorsAPIKey settings.Secret `envconfig:"LANDSCAPE_DOORS_API_KEY" desc:"sent to these doors as X-API-Key, one of their INGRESS_API_KEYS; default: none"`
 
-	QualtricsToken         settings.Secret `envconfig:"QUALTRICS_API_TOKEN" default:"simulated-token" desc:"API token of the simulated Qualtrics"`
-	QualtricsSharedKey     settings.Secret `envconfig:"QUALTRICS_SHARED_KEY" desc:"key that signs the events of its subscription; default: they are not signed"`
-	QualtricsDirectoryID   string          `envconfig:"QUALTRICS_DIRECTORY_ID" default:"POOL_simulated" desc:"its directory: POOL_…"`
-	QualtricsMailingListID string          `envconfig:"QUALTRICS_MAILING_LIST_ID" default:"CG_simulated" desc:"its mailing list: CG_…"`
+	QualtricsToken         settings.Secret  `envconfig:"QUALTRICS_API_TOKEN" default:"simulated-token" desc:"API token of the simulated Qualtrics"`
+	QualtricsSharedKey     settings.Secrets `envconfig:"QUALTRICS_SHARED_KEY" desc:"key that signs the events of its subscription, the first of several; default: they are not signed"`
+	QualtricsDirectoryID   string           `envconfig:"QUALTRICS_DIRECTORY_ID" default:"POOL_simulated" desc:"its directory: POOL_…"`
+	QualtricsMailingListID string           `envconfig:"QUALTRICS_MAILING_LIST_ID" default:"CG_simulated" desc:"its mailing list: CG_…"`
 
 	QualtricsClientID     string          `envconfig:"QUALTRICS_CLIENT_ID" default:"simulated-client" desc:"its OAuth client"`
 	QualtricsClientSecret settings.Secret `envconfig:"QUALTRICS_CLIENT_SECRET" default:"simulated-secret" desc:"the client's secret"`
@@ -51,6 +53,7 @@ type Settings struct {
 	AwardcoSecrets  settings.Secrets `envconfig:"AWARDCO_WEBHOOK_SECRETS" desc:"secrets of its webhook, the first of which signs; default: there is no webhook"`
 	AwardcoWebhook  string           `envconfig:"LANDSCAPE_AWARDCO_WEBHOOK_URL" desc:"where its webhook goes; default: /awardco/webhooks at LANDSCAPE_DOORS_URL"`
 
+	Campaign    int           `envconfig:"LANDSCAPE_CAMPAIGN" default:"0" desc:"members of the campaign that is played at the first start, when ingress answers; 0 plays none"`
 	People      string        `envconfig:"LANDSCAPE_PEOPLE" default:"auto" desc:"auto: simulated customers open the mails and answer; off: nobody does, unless you do"`
 	PeopleDelay time.Duration `envconfig:"LANDSCAPE_PEOPLE_DELAY" default:"3s" desc:"longest time between a mail and its answer"`
 }
@@ -64,7 +67,7 @@ const (
 // Validate reports what cannot work.
 func (s *Settings) Validate() error {
 	var wrong []error
-	for name, address := range map[string]string{"LANDSCAPE_PUBLIC_URL": s.PublicURL, "LANDSCAPE_DOORS_URL": s.doors()} {
+	for name, address := range map[string]string{"LANDSCAPE_PUBLIC_URL": s.PublicURL, "LANDSCAPE_API_URL": s.apis(), "LANDSCAPE_DOORS_URL": s.doors()} {
 		target, err := url.Parse(address)
 		if err != nil || target.Host == "" || target.Scheme != "http" && target.Scheme != "https" {
 			wrong = append(wrong, fmt.Errorf("%s must be a URL with scheme and host, as in http://localhost:8080", name))
@@ -78,6 +81,9 @@ func (s *Settings) Validate() error {
 	}
 	if _, err := s.marketing(nil); err != nil {
 		wrong = append(wrong, err)
+	}
+	if s.Campaign < 0 || s.Campaign > demo.MaxMembers {
+		wrong = append(wrong, fmt.Errorf("LANDSCAPE_CAMPAIGN must be 0 to %d", demo.MaxMembers))
 	}
 	if s.PeopleDelay < 0 {
 		wrong = append(wrong, errors.New("LANDSCAPE_PEOPLE_DELAY must not be below 0"))
@@ -101,6 +107,14 @@ func (s *Settings) dedupe() (rules []qualtrics.IdentityRule) {
 	return rules
 }
 
+// sharedKey signs events; empty where there is none.
+func (s *Settings) sharedKey() string {
+	if !s.QualtricsSharedKey.IsSet() {
+		return ""
+	}
+	return s.QualtricsSharedKey.Reveal()[0]
+}
+
 // awardco is a company with one API key, and a webhook where there is a secret for it.
 func (s *Settings) awardco() (awardco.Settings, error) {
 	a, err := awardco.Settings{}.With([]byte(s.AwardcoSwitches))
@@ -108,10 +122,12 @@ func (s *Settings) awardco() (awardco.Settings, error) {
 		return a, fmt.Errorf("LANDSCAPE_AWARDCO: %w", err)
 	}
 	a.Keys = map[string][]string{s.AwardcoAPIKey.Reveal(): nil}
-	if len(s.AwardcoSecrets) > 0 {
-		a.Webhooks = []awardco.Webhook{{URL: cmp.Or(s.AwardcoWebhook, s.doors()+"/awardco/webhooks"), Secret: s.AwardcoSecrets[0].Reveal()}}
+	if s.AwardcoSecrets.IsSet() {
+		a.Webhooks = []awardco.Webhook{{URL: cmp.Or(s.AwardcoWebhook, s.doors()+"/awardco/webhooks"), Secret: s.AwardcoSecrets.Reveal()[0]}}
 	}
 	return a, nil
 }
+
+func (s *Settings) apis() string { return cmp.Or(s.APIURL, s.PublicURL) }
 
 func (s *Settings) doors() string { return strings.TrimRight(cmp.Or(s.DoorsURL, s.PublicURL), "/") }

@@ -98,6 +98,9 @@ var endpoints = map[string]endpoint{
 	"GET /eventsubscriptions/{u}":    {getSubscription, "subscriptions", "event_subscriptions"},
 	"DELETE /eventsubscriptions/{u}": {deleteSubscription, "subscriptions", "event_subscriptions"},
 	"GET /surveys/{s}/responses/{r}": {getResponse, "responses", "survey_responses"},
+
+	"POST /op-erase-personal-data":    {requestErasure, "erasures", "erasure_requests"},
+	"GET /op-erase-personal-data/{o}": {getErasure, "erasures", "erasure_requests"},
 }
 
 // serve answers the calls of one endpoint in the envelope of qualtrics.md §2.4.
@@ -153,6 +156,7 @@ func (c *call) run(name string, e endpoint, unread error) (any, error) {
 		return nil, unread
 	}
 	c.runImports()
+	c.runErasures()
 	return c.mishap(e.act)
 }
 
@@ -263,7 +267,7 @@ func (c *call) skip() (int, error) {
 func (c *call) listing(elements []any, lastID string, to int, more bool) map[string]any {
 	result := map[string]any{"elements": elements, "nextPage": nil}
 	if more {
-		result["nextPage"] = c.nextPage(c.settings.BaseURL, lastID, to)
+		result["nextPage"] = c.nextPage(c.settings.APIURL, lastID, to)
 	}
 	return result
 }

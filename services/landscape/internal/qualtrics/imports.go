@@ -69,7 +69,7 @@ func startImport(c *call) (any, error) {
 	c.status = http.StatusAccepted
 	return map[string]any{
 		"id": job.ID, "contacts": map[string]any{"unprocessed": unprocessed}, "status": "inProgress",
-		"tracking": map[string]any{"url": c.settings.BaseURL + c.request.URL.Path + "/" + job.ID},
+		"tracking": map[string]any{"url": c.settings.APIURL + c.request.URL.Path + "/" + job.ID},
 	}, nil
 }
 

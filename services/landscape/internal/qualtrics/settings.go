@@ -1,6 +1,7 @@
 package qualtrics
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,9 +12,10 @@ import (
 
 // Settings is the brand that the simulator plays, and which of the things that no document tells it assumes.
 type Settings struct {
-	// BaseURL is scheme, host and possibly a path in front of /API/v3 and /jfe/form, as clients and people reach them.
-	// Links and nextPage begin with it.
+	// BaseURL is scheme, host and possibly a path in front of /jfe/form, as people reach it. Links begin with it.
 	BaseURL string
+	// APIURL is the same in front of /API/v3, as clients reach it. nextPage begins with it. Default: BaseURL.
+	APIURL string
 	// Brand is the brand id, the prefix of every event topic.
 	Brand string
 	// Datacenter is what whoami tells.
@@ -101,6 +103,7 @@ func (s *Settings) check() error {
 		return fmt.Errorf("base URL: needs scheme and host, got %q", s.BaseURL)
 	}
 	s.BaseURL = strings.TrimRight(s.BaseURL, "/")
+	s.APIURL = strings.TrimRight(cmp.Or(s.APIURL, s.BaseURL), "/")
 	if s.Token == "" && s.ClientID == "" {
 		return fmt.Errorf("token: set an API token or an OAuth client, or nobody can call")
 	}

@@ -39,7 +39,8 @@ type Switches struct {
 
 	// TokenRevoked refuses the API token with 401, as after it was made anew.
 	TokenRevoked bool `json:"tokenRevoked"`
-	// NoBrandAdmin forbids event subscriptions with 403 (qualtrics.md §3.9: a brand administrator is required).
+	// NoBrandAdmin forbids event subscriptions and erasures with 403 (qualtrics.md §3.9, §3.14: a brand administrator is
+	// required).
 	NoBrandAdmin bool `json:"noBrandAdmin"`
 	// TokenLife is how long an access token holds; 0 means 24 hours.
 	TokenLife time.Duration `json:"tokenLife"`
@@ -51,7 +52,7 @@ type Switches struct {
 	// GrantedScopes are what the OAuth client may ask for under EnforceScopes; none means every scope.
 	GrantedScopes []string `json:"grantedScopes"`
 	// ScopeNames give resources of scopes other names: contact_transactions, directory_contacts, directories, users (all
-	// documented), transaction_batches, distributions, event_subscriptions, survey_responses (assumed).
+	// documented), transaction_batches, distributions, event_subscriptions, survey_responses, erasure_requests (assumed).
 	ScopeNames map[string]string `json:"scopeNames"`
 
 	// MaxTransactions is how many transactions one call may create, MaxBatch how many ids a batch; 0 means any number.
@@ -86,7 +87,7 @@ type Switches struct {
 	// OmitNextPage leaves nextPage out on a last page instead of giving null.
 	OmitNextPage bool `json:"omitNextPage"`
 	// NextPageBaseURL is another host for nextPage, which gets the parameters of a proxied call (qualtrics.md §2.1) as
-	// well; empty means BaseURL.
+	// well; empty means APIURL.
 	NextPageBaseURL string `json:"nextPageBaseUrl"`
 	// MissingLinks leaves every nth link out of the answers; 0 leaves out none. They are missing for good, or for
 	// MissingFor after the distribution was made, or from as many of its readings as MissingReads says.
@@ -109,6 +110,11 @@ type Switches struct {
 	OpeningConsumes bool `json:"openingConsumes"`
 	// HistoryPages are the sizes of the pages of a distribution's history, as LinkPages are.
 	HistoryPages []int `json:"historyPages"`
+
+	// ErasureDuration is how long an erasure takes; ErasureKeepsLinks leaves the rows of personal links in distributions
+	// (qualtrics.md §6.3 has it so, in words that can be read both ways).
+	ErasureDuration   time.Duration `json:"erasureDuration"`
+	ErasureKeepsLinks bool          `json:"erasureKeepsLinks"`
 
 	// NotReadyReads is how many reads of a new response are answered 202; NotReadyFor how long they all are.
 	NotReadyReads int           `json:"notReadyReads"`
@@ -180,6 +186,9 @@ func (a *Switches) check() error {
 	}
 	if next, err := url.Parse(a.NextPageBaseURL); a.NextPageBaseURL != "" && (err != nil || next.Host == "") {
 		return fmt.Errorf("nextPageBaseUrl: needs scheme and host")
+	}
+	if a.ErasureDuration < 0 {
+		return fmt.Errorf("erasureDuration: must not be negative")
 	}
 	if a.EventDelay < 0 || a.EventSpread < 0 {
 		return fmt.Errorf("eventDelay, eventSpread: none may be negative")
