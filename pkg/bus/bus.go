@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/tracing"
 )
 
 // ErrUnavailable is returned by Publish when JetStream did not acknowledge in time, or refused because EVENTS is full.
@@ -45,21 +45,23 @@ const (
 	// hand, before the broker gives it to another (AckWait).
 	pingInterval = 2 * time.Second
 	pingsWithout = 2
+	// complainEvery is how often it is said why there is no connection.
+	complainEvery = time.Minute
 )
 
 // Options of [Connect].
 type Options struct {
 	// Service is the name in the topology; it names the durable consumer, the inbox and the connection.
 	Service string
-	// URL of the broker, with user and password where it needs them. Ignored with InProcess.
-	URL string
-	// CredsFile holds NATS credentials; optional.
-	CredsFile string
-	// InProcess connects to a server in the same process instead of URL.
+	// Connection says where the broker is and who connects. Ignored with InProcess.
+	Connection Connection
+	// InProcess connects to a server in the same process.
 	InProcess nats.InProcessConnProvider
 	Log       *slog.Logger
 	// Registerer takes the metrics; nil for none.
 	Registerer prometheus.Registerer
+	// Tracer makes the spans; nil for none.
+	Tracer *tracing.Tracer
 }
 
 // Bus is one service's connection. It is safe for concurrent use.
@@ -69,50 +71,28 @@ type Bus struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
 	metrics *metrics
+	tracer  *tracing.Tracer
 	// denied holds the last permission violation: a forbidden publish otherwise looks like a timeout.
 	denied atomic.Pointer[string]
-	// unreachable says it once.
-	unreachable sync.Once
+	// away is why the last try to connect failed, nil while connected.
+	away atomic.Pointer[string]
+	// complained is when it was last said that the broker cannot be reached, in Unix nanoseconds.
+	complained atomic.Int64
 }
 
-// Connect connects and stays connected: while the broker is away it tries again for ever, and publishes fail at once
-// instead of piling up in memory. It returns an error only for options that cannot work.
+// Connect connects and stays connected: while the broker is away, or refuses who connects, it tries again for ever, and
+// publishes fail at once instead of piling up in memory; [Bus.Ready] says why. It returns an error only for options that
+// cannot work.
 func Connect(_ context.Context, o Options) (*Bus, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	b := &Bus{service: o.Service, log: o.Log, metrics: newMetrics(o.Registerer, o.Service)}
-	options := []nats.Option{
-		nats.Name("closeloop/" + o.Service),
-		nats.CustomInboxPrefix(topology.InboxPrefix(o.Service)),
-		nats.MaxReconnects(-1),
-		nats.RetryOnFailedConnect(true),
-		nats.ReconnectWait(500 * time.Millisecond),
-		nats.ReconnectJitter(200*time.Millisecond, 500*time.Millisecond),
-		nats.PingInterval(pingInterval),
-		nats.MaxPingsOutstanding(pingsWithout),
-		nats.ReconnectBufSize(-1),
-		nats.ErrorHandler(b.onError),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				b.log.Warn("connection to the broker lost, trying again", "error", err)
-			}
-		}),
-		nats.ReconnectErrHandler(func(nc *nats.Conn, err error) {
-			b.unreachable.Do(func() { b.log.Warn("NATS cannot be reached, trying again", "error", err) })
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) {
-			b.denied.Store(nil) // rights may have been mended; what is still refused will be said again
-			b.log.Info("connected to the broker again")
-		}),
+	b := &Bus{service: o.Service, log: o.Log, metrics: newMetrics(o.Registerer, o.Service), tracer: o.Tracer}
+	options, err := b.options(o)
+	if err != nil {
+		return nil, err
 	}
-	if o.CredsFile != "" {
-		options = append(options, nats.UserCredentials(o.CredsFile))
-	}
-	if o.InProcess != nil {
-		options = append(options, nats.InProcessServer(o.InProcess))
-	}
-	nc, err := nats.Connect(o.URL, options...)
+	nc, err := nats.Connect(o.Connection.URL, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}
@@ -124,7 +104,59 @@ func Connect(_ context.Context, o Options) (*Bus, error) {
 	return b, nil
 }
 
-func (b *Bus) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
+func (b *Bus) options(o Options) ([]nats.Option, error) {
+	options := []nats.Option{
+		nats.Name("closeloop/" + o.Service),
+		nats.CustomInboxPrefix(topology.InboxPrefix(o.Service)),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		// A password that is being rotated may be wrong on one side for a while.
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(200*time.Millisecond, 500*time.Millisecond),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(pingsWithout),
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(b.onError),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				b.log.Warn("connection to the broker lost, trying again", "error", err)
+			}
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.complain(err) }),
+		nats.ConnectHandler(b.connected),
+		nats.ReconnectHandler(b.connected),
+	}
+	if o.InProcess != nil {
+		return append(options, nats.InProcessServer(o.InProcess)), nil
+	}
+	own, err := o.Connection.Options()
+	return append(options, own...), err
+}
+
+// connected forgets what was wrong: rights may have been mended, and what is still refused will be said again.
+func (b *Bus) connected(nc *nats.Conn) {
+	b.denied.Store(nil)
+	b.away.Store(nil)
+	b.complained.Store(0)
+	b.log.Info("connected to the broker", "server", nc.ConnectedServerName())
+}
+
+// complain notes why there is no connection, and says it now and then: it is tried twice a second.
+func (b *Bus) complain(err error) {
+	text := err.Error()
+	b.away.Store(&text)
+	now, last := time.Now().UnixNano(), b.complained.Load()
+	if now-last > int64(complainEvery) && b.complained.CompareAndSwap(last, now) {
+		b.log.Warn("NATS cannot be reached, trying again", "error", err)
+	}
+}
+
+func (b *Bus) onError(nc *nats.Conn, sub *nats.Subscription, err error) {
+	if !nc.IsConnected() { // it is the answer to a try to connect
+		b.complain(err)
+		return
+	}
 	if errors.Is(err, nats.ErrPermissionViolation) || strings.Contains(err.Error(), "Permissions Violation") {
 		text := err.Error()
 		b.denied.Store(&text)
@@ -147,10 +179,17 @@ func (b *Bus) Ready() error {
 	if text := b.denied.Load(); text != nil {
 		return fmt.Errorf("the broker refused: %s", *text)
 	}
-	if !b.nc.IsConnected() {
-		return fmt.Errorf("not connected to the broker: %s", b.nc.Status())
+	if b.nc.IsConnected() {
+		return nil
 	}
-	return nil
+	// A try that got as far as the broker's answer is known to the connection alone.
+	if err := b.nc.LastError(); err != nil {
+		return fmt.Errorf("not connected to the broker: %w", err)
+	}
+	if why := b.away.Load(); why != nil {
+		return fmt.Errorf("not connected to the broker: %s", *why)
+	}
+	return fmt.Errorf("not connected to the broker: %s", b.nc.Status())
 }
 
 // Close flushes and ends the connection. Consumers must have been drained before.
@@ -164,10 +203,15 @@ func (b *Bus) Close() {
 // Publish stores the event in EVENTS before it returns. duplicate tells that JetStream already had it, which is
 // success. It tries for 5 seconds at most; then the error is [ErrUnavailable].
 func (b *Bus) Publish(ctx context.Context, e event.Event) (duplicate bool, err error) {
-	return b.publish(ctx, e, publishTotal)
+	if duplicate, err = b.publish(ctx, e, publishTotal); err == nil && !duplicate {
+		b.metrics.accepted.WithLabelValues(e.Type).Inc()
+	}
+	return duplicate, err
 }
 
 func (b *Bus) publish(ctx context.Context, e event.Event, patience time.Duration) (duplicate bool, err error) {
+	ctx, span := b.sending(ctx, &e)
+	defer func() { tracing.Fail(span, err); span.End() }()
 	m, err := event.Encode(e)
 	if err != nil {
 		return false, err
@@ -178,6 +222,9 @@ func (b *Bus) publish(ctx context.Context, e event.Event, patience time.Duration
 		return false, fmt.Errorf("publishing %s: %w", e.Type, err)
 	}
 	b.metrics.published.WithLabelValues(e.Type, "stored").Inc()
+	if !ack.Duplicate {
+		b.metrics.stage(e, time.Now())
+	}
 	return ack.Duplicate, nil
 }
 

@@ -326,7 +326,7 @@ func TestPublishIsStoredOnceHoweverOften(t *testing.T) {
 }
 
 func TestPublishWithoutABrokerFailsWithinFiveSeconds(t *testing.T) {
-	b, err := bus.Connect(t.Context(), bus.Options{Service: service, URL: "nats://127.0.0.1:1"})
+	b, err := bus.Connect(t.Context(), bus.Options{Service: service, Connection: bus.Connection{URL: "nats://127.0.0.1:1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,7 @@
 //
 // A service binds to what pkg/bus/topology declares and handles events:
 //
-//	b, err := bus.Connect(ctx, bus.Options{Service: topology.C4CTasker, URL: "nats://127.0.0.1:4222"})
+//	b, err := bus.Connect(ctx, bus.Options{Service: topology.C4CTasker, Connection: settings.NATS})
 //	c, err := b.Consume(ctx, bus.Consumer{Parallel: 6, Handle: func(ctx context.Context, e event.Event) error { … }})
 //	defer c.Drain(ctx)
 //

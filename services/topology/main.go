@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,20 +15,19 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/bus/users"
 	"github.com/closeloop/closeloop/pkg/logging"
 	"github.com/closeloop/closeloop/pkg/service"
 	"github.com/closeloop/closeloop/pkg/settings"
 	"github.com/closeloop/closeloop/services/topology/asyncapi"
-	"github.com/closeloop/closeloop/services/topology/permissions"
 )
 
 // Settings of the job.
 type Settings struct {
-	NATSURL       string        `envconfig:"NATS_URL" default:"nats://127.0.0.1:4222" desc:"address of NATS, as a user who may create streams"`
-	NATSCredsFile string        `envconfig:"NATS_CREDS_FILE" desc:"file with NATS credentials"`
-	LogLevel      string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
-	LogFormat     string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text, json or auto"`
-	Timeout       time.Duration `envconfig:"TOPOLOGY_TIMEOUT" default:"2m" desc:"how long to wait for the broker and for a cluster's leader"`
+	NATS      bus.Connection
+	LogLevel  string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
+	LogFormat string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text, json or auto"`
+	Timeout   time.Duration `envconfig:"TOPOLOGY_TIMEOUT" default:"2m" desc:"how long to wait for the broker and for a cluster's leader"`
 	topology.Settings
 }
 
@@ -35,7 +35,8 @@ const doc = `Creates what is missing and updates what differs in JetStream: stre
 ledger. It deletes nothing and may run as often as you like; run it before the services and after each upgrade.
 
   topology               applies
-  topology permissions   prints the NATS users of all services with exactly the rights they need
+  topology permissions   prints the NATS users of all services with exactly the rights they need, as a nats-server's
+                         authorization block, or with -format helm as values of the official NATS chart
   topology asyncapi      prints the AsyncAPI 3 document of all events`
 
 func main() {
@@ -73,17 +74,32 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return apply(ctx, s, declared, log)
 	case "permissions":
-		return permissions.Write(out, declared)
+		return permissions(args[1:], out, declared)
 	case "asyncapi":
 		return asyncapi.Write(out, declared)
 	}
 	return fmt.Errorf("unknown command %q: see topology --help", command)
 }
 
+// permissions prints the users in the form that the arguments ask for.
+func permissions(args []string, out io.Writer, declared topology.Topology) error {
+	flags := flag.NewFlagSet("topology permissions", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // what is wrong is in the error
+	format := flags.String("format", "conf", "")
+	if err := flags.Parse(args); err != nil {
+		return fmt.Errorf("%w: see topology --help", err)
+	}
+	write, ok := map[string]func(io.Writer, []users.User) error{"conf": users.WriteConfig, "helm": users.WriteHelm}[*format]
+	if !ok || flags.NArg() > 0 {
+		return errors.New("topology permissions takes -format conf or -format helm")
+	}
+	return write(out, users.Of(declared))
+}
+
 func apply(ctx context.Context, s *Settings, declared topology.Topology, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	b, err := bus.Connect(ctx, bus.Options{Service: "topology", URL: s.NATSURL, CredsFile: s.NATSCredsFile, Log: log})
+	b, err := bus.Connect(ctx, bus.Options{Service: users.Job, Connection: s.NATS, Log: log})
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,16 @@
-// Package bustest gives tests a real JetStream: an embedded server with the topology applied.
+// Package bustest gives tests a real JetStream: an embedded server with the topology applied and with the users that
+// `topology permissions` prints. A test that ends has proven that what ran as a service asked for nothing beyond its rights.
 package bustest
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,22 +20,29 @@ import (
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/embedded"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/bus/users"
+	"github.com/closeloop/closeloop/pkg/certtest"
 	"github.com/closeloop/closeloop/pkg/logging"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
-// Broker is an embedded server for one test.
+// Broker is an embedded server for one test. Whoever connects to it without a name is the operator, who may do everything.
 type Broker struct {
 	*embedded.Server
 	t   testing.TB
 	dir string
 	// JS is an administrator's JetStream.
 	JS jetstream.JetStream
+	// authority signed the server's certificate; nil without TLS.
+	authority *certtest.Authority
+	users     []users.User
+	saw       *witness
 }
 
 // Start starts a server with the topology of these settings; it ends with the test.
 func Start(t testing.TB, s topology.Settings) *Broker {
 	t.Helper()
-	b := Bare(t)
+	b := bare(t, topology.Of(s), nil, "")
 	if err := topology.Of(s).Apply(t.Context(), b.JS, logging.Discard()); err != nil {
 		t.Fatal(err)
 	}
@@ -39,9 +52,24 @@ func Start(t testing.TB, s topology.Settings) *Broker {
 // Bare starts a server without any stream.
 func Bare(t testing.TB) *Broker {
 	t.Helper()
-	b := &Broker{t: t, dir: t.TempDir()}
-	b.start(embedded.Options{Port: -1})
-	t.Cleanup(func() { b.Stop() })
+	return bare(t, topology.Of(topology.Settings{}), nil, "")
+}
+
+// StartSecure is [Start] with TLS: a connection needs a certificate of the authority, and nobody may connect without name and
+// password; the topology is applied by the job's user. See [Broker.Env]. config is added to the server's configuration.
+func StartSecure(t testing.TB, s topology.Settings, config string) *Broker {
+	t.Helper()
+	b := bare(t, topology.Of(s), certtest.New(t), config)
+	if err := topology.Of(s).Apply(t.Context(), b.Bus(users.Job).JetStream(), logging.Discard()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func bare(t testing.TB, declared topology.Topology, authority *certtest.Authority, config string) *Broker {
+	t.Helper()
+	b := &Broker{t: t, dir: t.TempDir(), users: users.Of(declared), authority: authority, saw: &witness{}}
+	b.start(embedded.Options{}, config)
 	return b
 }
 
@@ -51,9 +79,8 @@ func StartCluster(t testing.TB, s topology.Settings) *Broker {
 	peers := []int{freePort(t), freePort(t), freePort(t)}
 	var first *Broker
 	for i, port := range peers {
-		b := &Broker{t: t, dir: t.TempDir()}
-		b.start(embedded.Options{Port: -1, Cluster: &embedded.Cluster{Server: fmt.Sprintf("n%d", i), Port: port, Peers: peers}})
-		t.Cleanup(func() { b.Stop() })
+		b := &Broker{t: t, dir: t.TempDir(), users: users.Of(topology.Of(s)), saw: &witness{}}
+		b.start(embedded.Options{Cluster: &embedded.Cluster{Server: fmt.Sprintf("n%d", i), Port: port, Peers: peers}}, "")
 		if first == nil {
 			first = b
 		}
@@ -75,15 +102,29 @@ func freePort(t testing.TB) int {
 	return ln.Addr().(*net.TCPAddr).Port
 }
 
-func (b *Broker) start(o embedded.Options) {
+func (b *Broker) start(o embedded.Options, config string) {
 	b.t.Helper()
-	o.Dir = b.dir
+	o.Dir, o.Config, o.Log = b.dir, b.config(config), slog.New(b.saw)
+	if b.authority != nil {
+		o.Trace = b.saw.trace
+	}
 	server, err := embedded.Start(o)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.Server = server
-	nc, err := nats.Connect(server.URL())
+	b.t.Cleanup(func() {
+		server.Stop()
+		for _, line := range b.Refused() {
+			b.t.Errorf("the broker refused something: %s", line)
+		}
+	})
+	operator := b.Connection(users.Operator)
+	options, err := operator.Options()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	nc, err := nats.Connect(server.URL(), options...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -93,16 +134,82 @@ func (b *Broker) start(o embedded.Options) {
 	}
 }
 
+// config writes the server's configuration, with the users as `topology permissions` prints them.
+func (b *Broker) config(more string) string {
+	b.t.Helper()
+	var text strings.Builder
+	fmt.Fprintln(&text, "listen: 127.0.0.1:-1\n"+more)
+	if b.authority == nil {
+		fmt.Fprintln(&text, "no_auth_user:", users.Operator)
+	} else {
+		server := b.authority.Issue(b.t, "server", time.Now().Add(time.Hour))
+		fmt.Fprintf(&text, "tls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}\n", server.CertFile, server.KeyFile, b.authority.File)
+	}
+	for _, u := range b.users {
+		fmt.Fprintf(&text, "%s: %q\n", u.PasswordVariable(), password(u.Name))
+	}
+	if err := users.WriteConfig(&text, b.users); err != nil {
+		b.t.Fatal(err)
+	}
+	file := filepath.Join(b.t.TempDir(), "nats.conf")
+	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return file
+}
+
+// Refused gives what the server refused its clients since the last call, as lines of its log. What is left when the test
+// ends fails it.
+func (b *Broker) Refused() []string { return b.saw.refused() }
+
+// Asked gives the subjects on which a user published (PUB) and to which it subscribed (SUB), as [StartSecure]'s server saw it.
+func (b *Broker) Asked(user string) (published, subscribed []string) { return b.saw.asked(user) }
+
+func password(user string) string { return "password-of-" + user }
+
+// Connection is how a user of this name connects; one that is no user does so as the operator.
+func (b *Broker) Connection(user string) bus.Connection {
+	b.t.Helper()
+	if !slices.ContainsFunc(b.users, func(u users.User) bool { return u.Name == user }) {
+		user = users.Operator
+	}
+	c := bus.Connection{URL: b.URL(), User: user, Password: settings.SecretOf(password(user))}
+	if b.authority != nil {
+		pair := b.authority.Issue(b.t, user, time.Now().Add(time.Hour))
+		c.CAFile, c.CertFile, c.KeyFile = b.authority.File, pair.CertFile, pair.KeyFile
+	}
+	return c
+}
+
+// Issue makes a certificate that [StartSecure]'s server takes until it ends; see [certtest.Authority.Issue].
+func (b *Broker) Issue(name string, ends time.Time) certtest.Pair {
+	b.t.Helper()
+	return b.authority.Issue(b.t, name, ends)
+}
+
+// Env is [Broker.Connection] as the variables of a process.
+func (b *Broker) Env(user string) map[string]string {
+	b.t.Helper()
+	c := b.Connection(user)
+	return map[string]string{
+		"NATS_URL": c.URL, "NATS_USER": c.User, "NATS_PASSWORD": c.Password.Reveal(),
+		"NATS_CA_FILE": c.CAFile, "NATS_CERT_FILE": c.CertFile, "NATS_KEY_FILE": c.KeyFile,
+	}
+}
+
 // Bus connects as a service.
 func (b *Broker) Bus(service string) *bus.Bus {
 	b.t.Helper()
-	connected, err := bus.Connect(b.t.Context(), bus.Options{Service: service, URL: b.URL()})
+	connected, err := bus.Connect(b.t.Context(), bus.Options{Service: service, Connection: b.Connection(service)})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(connected.Close)
 	return connected
 }
+
+// Dir is where the server keeps its files: what is really gone is found nowhere there, once it has stopped.
+func (b *Broker) Dir() string { return b.dir }
 
 // Publish stores a message as the nats CLI would: headers only where given, as name, value, name, value.
 func (b *Broker) Publish(subject, body string, header ...string) *jetstream.PubAck {

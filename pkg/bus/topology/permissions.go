@@ -13,7 +13,8 @@ func InboxPrefix(service string) string { return "_INBOX_" + service }
 
 // Permissions gives exactly what the service needs: to bind, pull, acknowledge, pause, hold, dead-letter and publish
 // its outputs by name, and its part of the ledger and of the limits; for the one that oversees the others, to read the
-// streams and to replay. No service may create, change or delete anything in JetStream.
+// streams, to replay, and to delete single messages about a person. No service may create, change, purge or delete a stream
+// or a consumer.
 func (s Service) Permissions() Permissions {
 	var p Permissions
 	if len(s.Takes) > 0 {
@@ -31,6 +32,7 @@ func (s Service) Permissions() Permissions {
 			p.Publish = append(p.Publish, "$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream)
 		}
 		p.Publish = append(p.Publish, DueSubject("*"), DeadLetterSubject("*"), "operation.>")
+		p.Publish = append(p.Publish, forgetting()...)
 	}
 	p.Publish = append(p.Publish, s.Publishes...)
 	if len(s.EffectScopes) > 0 {
@@ -52,6 +54,20 @@ func (s Service) Permissions() Permissions {
 	slices.Sort(p.Publish)
 	slices.Sort(p.Subscribe)
 	return p
+}
+
+// forgetting is what it takes to have a person forgotten: to know what services have in hand, to find what is said about the
+// person, to delete it message by message, and to leave tombstones in the ledger.
+func forgetting() []string {
+	const ledger = "KV_" + Effects
+	subjects := []string{
+		"$JS.API.CONSUMER.INFO." + Events + ".*", "$JS.API.CONSUMER.INFO." + Retries + ".*",
+		"$JS.API.STREAM.INFO." + ledger, "$JS.API.DIRECT.GET." + ledger, "$JS.API.DIRECT.GET." + ledger + ".>", "$KV." + Effects + ".>",
+	}
+	for _, stream := range []string{Events, Retries, DeadLetters, Operations, ledger} {
+		subjects = append(subjects, "$JS.API.STREAM.MSG.DELETE."+stream)
+	}
+	return subjects
 }
 
 // consuming is what it takes to bind to the service's durable on a stream, to pull and to acknowledge.

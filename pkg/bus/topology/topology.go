@@ -51,6 +51,9 @@ func OperationSubject(kind string, letter uint64) string {
 	return "operation." + kind + "." + strconv.FormatUint(letter, 10)
 }
 
+// ErasureSubject is where it is recorded how far one erasure is, and in the end its receipt.
+func ErasureSubject(id string) string { return "operation.erasure." + id }
+
 // Service says what one service takes, publishes and keeps.
 type Service struct {
 	Name string
@@ -65,7 +68,8 @@ type Service struct {
 	// Awaits are the subjects whose events answer a caller who waits at its door (Prefer: wait).
 	Awaits []string
 	// Oversees tells the service through which people act: it reads what the streams hold, brings dead letters back to
-	// any service, records who did so, and takes the broker's word on deliveries that ran out.
+	// any service, records who did so, takes the broker's word on deliveries that ran out, and has people forgotten: it
+	// deletes single messages, and puts tombstones into the ledger.
 	Oversees bool
 }
 
@@ -154,7 +158,7 @@ func Of(s Settings) Topology {
 		Services: services(s),
 		Streams:  streams(s),
 		Buckets: []jetstream.KeyValueConfig{
-			bucket(s, Effects, "the effect ledger: what was done in vendors' systems"),
+			effects(s),
 			bucket(s, Limits, "the fleet's place in each vendor's limits"),
 		},
 	}
@@ -179,6 +183,14 @@ func bucket(s Settings, name, description string) jetstream.KeyValueConfig {
 	}
 }
 
+// effects keeps the revision before the last as well: when a record becomes a tombstone, what it said is still there to be
+// overwritten. The broker removes what is one revision too many without that.
+func effects(s Settings) jetstream.KeyValueConfig {
+	b := bucket(s, Effects, "the effect ledger: what was done in vendors' systems")
+	b.History = 2
+	return b
+}
+
 // Service gives what is declared for one service.
 func (t Topology) Service(name string) (Service, bool) {
 	i := slices.IndexFunc(t.Services, func(s Service) bool { return s.Name == name })
@@ -199,9 +211,11 @@ func services(s Settings) []Service {
 			EffectScopes: []string{"survey"},
 		},
 		{
-			Name:         QualtricsLinker,
-			Takes:        []string{subjects.SurveyLinkRequested},
-			Publishes:    []string{subjects.SurveyLinkRequested, subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed},
+			Name:  QualtricsLinker,
+			Takes: []string{subjects.SurveyLinkRequested, subjects.ErasureRequested},
+			Publishes: []string{
+				subjects.SurveyLinkRequested, subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed, subjects.ErasureCompleted,
+			},
 			EffectScopes: []string{"qualtrics"},
 			Vendors:      []string{"qualtrics"},
 			Awaits:       []string{subjects.SurveyLinkCreated, subjects.SurveyLinkSuppressed},
@@ -239,7 +253,7 @@ func services(s Settings) []Service {
 			Vendors:      []string{"awardco"},
 			Awaits:       []string{subjects.RecognitionSubmitted},
 		},
-		{Name: Console, Oversees: true},
+		{Name: Console, Oversees: true, Publishes: []string{subjects.ErasureRequested}},
 	}
 }
 

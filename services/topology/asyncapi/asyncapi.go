@@ -130,9 +130,10 @@ func envelope() object {
 			{Key: "ce-time", Value: text("when it happened, RFC 3339")},
 			{Key: "ce-subject", Value: text("the business key")},
 			{Key: "ce-loopid", Value: text("the loop that it belongs to; default: ce-id")},
+			{Key: "ce-loopstart", Value: text("when the loop's first event happened, RFC 3339; default: ce-time")},
 			{Key: "content-type", Value: object{{Key: "const", Value: "application/json"}}},
 			{Key: "Nats-Msg-Id", Value: text("the deduplication key: the same is stored once within two minutes")},
-			{Key: "traceparent", Value: text("W3C trace context")},
+			{Key: "traceparent", Value: text("W3C trace context; counts as the parent where it is of the loop's own trace")},
 		}},
 	}
 }
