@@ -264,6 +264,7 @@ func (c *Consuming) done(d *delivery) {
 
 func (c *Consuming) handle(d *delivery) {
 	started := time.Now()
+	c.trace(d, 1)
 	c.finish(d, c.attempt(d), started)
 }
 
@@ -293,7 +294,7 @@ func (c *Consuming) attempt(d *delivery) error {
 
 // run calls the handler for one event.
 func (c *Consuming) run(d *delivery) error {
-	ctx, cancel := context.WithTimeout(c.handling, c.consumer.Timeout)
+	ctx, cancel := context.WithTimeout(d.within(c.handling), c.consumer.Timeout)
 	defer cancel()
 	return c.guarded(d.event.Type, func() error { return c.consumer.Handle(ctx, d.event) })
 }

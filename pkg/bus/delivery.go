@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event"
@@ -68,6 +69,7 @@ type delivery struct {
 
 	event     event.Event
 	decodeErr error
+	span      trace.Span // nil where nothing is traced
 }
 
 func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {

@@ -10,15 +10,36 @@ import (
 type keeper struct {
 	mu     sync.Mutex
 	inHand map[*delivery]time.Time // when the broker last heard of it
+	stored map[string]time.Time    // when the message was stored that a stream delivered last
 }
 
 func (k *keeper) add(d *delivery) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.inHand == nil {
-		k.inHand = map[*delivery]time.Time{}
+		k.inHand, k.stored = map[*delivery]time.Time{}, map[string]time.Time{}
 	}
 	k.inHand[d] = time.Now()
+	if d.meta.Timestamp.After(k.stored[d.meta.Stream]) {
+		k.stored[d.meta.Stream] = d.meta.Timestamp
+	}
+}
+
+// oldest gives when the oldest message in hand was stored, zero for none.
+func (k *keeper) oldest() (oldest time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for d := range k.inHand {
+		oldest = earliest(oldest, d.meta.Timestamp)
+	}
+	return oldest
+}
+
+// delivered gives when the message was stored that a stream delivered last, zero for none.
+func (k *keeper) delivered(stream string) time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.stored[stream]
 }
 
 func (k *keeper) remove(d *delivery) {

@@ -37,14 +37,18 @@ func (c *Consuming) observe(ctx context.Context) {
 	c.progress.note(time.Now()) // bound, with all its time before it
 	ticker := time.NewTicker(observeEvery)
 	defer ticker.Stop()
+	backlog := backlog{delivered: c.keeper.delivered}
 	for {
+		now := time.Now()
 		asked, cancel := context.WithTimeout(ctx, publishTotal)
-		undelivered, inHand, paused, err := c.waiting(asked)
+		w, err := c.waiting(asked)
 		cancel()
 		if err == nil {
-			c.bus.metrics.waiting.Set(float64(undelivered + inHand))
+			c.bus.metrics.waiting.Set(float64(w.undelivered + w.inHand))
+			c.bus.metrics.oldest.Set(age(now, earliest(c.keeper.oldest(), backlog.oldest(now, w.durables))))
 		}
-		if err != nil || undelivered == 0 && c.gates.idle() || paused || c.gates.closed() { // without the broker nothing can be settled
+		c.observeHeld(ctx, &backlog)
+		if err != nil || w.undelivered == 0 && c.gates.idle() || w.paused || c.gates.closed() { // without the broker nothing can be settled
 			c.progress.note(time.Now())
 		}
 		select {

@@ -52,6 +52,10 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		outcome = "done"
 		d.attempts++
 		err = c.ack(ctx, d)
+	case f.Class == fault.Erased:
+		outcome = "erased"
+		d.attempts++
+		err = c.ack(ctx, d)
 	case errors.Is(err, errSuspect):
 		outcome, delay, err = c.settleSuspect(ctx, d)
 	case f.Class.Final():
@@ -98,11 +102,9 @@ func (c *Consuming) report(d *delivery, f *fault.Fault, outcome string, took, de
 	if delay > 0 {
 		attrs = append(attrs, "next", delay.Round(time.Millisecond).String())
 	}
-	c.bus.log.Log(context.Background(), level, "event.handled", attrs...)
-	label := d.subject
-	if d.event.Data == nil {
-		label = "undecodable" // whatever somebody published: not a label of its own
-	}
+	c.bus.log.Log(d.within(context.Background()), level, "event.handled", attrs...)
+	d.endTrace(f, outcome, delay.Seconds())
+	label := d.label()
 	c.bus.metrics.handled.WithLabelValues(label, outcome, string(f.Class)).Inc()
 	c.bus.metrics.seconds.WithLabelValues(label).Observe(took.Seconds())
 }

@@ -129,18 +129,29 @@ func (c *Consuming) extendPause(ctx context.Context, stream string, until time.T
 	return err
 }
 
-// waiting is how many events are before the service, undelivered and in hand of any replica, and whether a pause is on.
-func (c *Consuming) waiting(ctx context.Context) (undelivered, inHand int, paused bool, err error) {
+// waiting is what is before the service.
+type waiting struct {
+	// undelivered events, and those in hand of any replica.
+	undelivered, inHand int
+	// paused tells that a pause is on.
+	paused bool
+	// durables are what the broker says of each.
+	durables []*jetstream.ConsumerInfo
+}
+
+func (c *Consuming) waiting(ctx context.Context) (waiting, error) {
+	var w waiting
 	for _, stream := range []string{topology.Events, topology.Retries} {
 		consumer, err := c.bus.js.Consumer(ctx, stream, c.bus.service)
 		if err != nil {
-			return 0, 0, false, err
+			return w, err
 		}
 		info := consumer.CachedInfo()
-		undelivered, inHand = undelivered+int(info.NumPending), inHand+info.NumAckPending
-		paused = paused || info.Paused
+		w.durables = append(w.durables, info)
+		w.undelivered, w.inHand = w.undelivered+int(info.NumPending), w.inHand+info.NumAckPending
+		w.paused = w.paused || info.Paused
 	}
-	return undelivered, inHand, paused, nil
+	return w, nil
 }
 
 // held is how many events wait for their next attempt.
@@ -160,7 +171,7 @@ func (c *Consuming) held(ctx context.Context) (int, error) {
 func (c *Consuming) waitingText(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, publishAttempt)
 	defer cancel()
-	undelivered, inHand, _, err := c.waiting(ctx)
+	w, err := c.waiting(ctx)
 	if err != nil {
 		return "not known: " + err.Error()
 	}
@@ -168,7 +179,7 @@ func (c *Consuming) waitingText(ctx context.Context) string {
 	if err != nil {
 		return "not known: " + err.Error()
 	}
-	return fmt.Sprint(undelivered + inHand + held)
+	return fmt.Sprint(w.undelivered + w.inHand + held)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

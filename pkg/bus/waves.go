@@ -213,10 +213,11 @@ func (c *Consuming) handleWave(deliveries []*delivery) {
 		if err == nil {
 			part = deliveries[:granted]
 		}
+		started := time.Now()
 		for i, d := range part {
 			d.follows = i > 0
+			c.trace(d, len(part))
 		}
-		started := time.Now()
 		errs := c.runWave(part, err)
 		parallel.Times(len(part), settlers, func(i int) { c.finish(part[i], errs[i], started) })
 		c.bus.metrics.wave.Observe(float64(len(part)))
@@ -238,7 +239,9 @@ func (c *Consuming) order(a, b *delivery) int {
 func (c *Consuming) runWave(deliveries []*delivery, err error) []error {
 	errs := make([]error, len(deliveries))
 	if err == nil {
-		ctx, cancel := context.WithTimeout(c.handling, c.waves.Timeout)
+		ctx, span := c.traceWave(c.handling, deliveries)
+		defer span.End()
+		ctx, cancel := context.WithTimeout(ctx, c.waves.Timeout)
 		defer cancel()
 		wave := make([]event.Event, len(deliveries))
 		for i, d := range deliveries {

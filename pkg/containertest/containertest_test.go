@@ -76,7 +76,7 @@ func applyTopology(t *testing.T, broker *cluster.Cluster, s topology.Settings) {
 // connect connects as a service that takes requests.
 func connect(t *testing.T, broker *cluster.Cluster) *bus.Bus {
 	t.Helper()
-	b, err := bus.Connect(t.Context(), bus.Options{Service: topology.QualtricsLinker, URL: broker.URL()})
+	b, err := bus.Connect(t.Context(), bus.Options{Service: topology.QualtricsLinker, Connection: bus.Connection{URL: broker.URL()}})
 	must(t, err)
 	t.Cleanup(b.Close)
 	return b

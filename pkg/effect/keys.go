@@ -16,6 +16,10 @@ func Interaction(kind, id string) Key { return Key{"sap.interaction", kind + "/"
 // response first, one survey.response.received comes of it.
 func Received(responseID string) Key { return Key{"survey.response", responseID} }
 
+// Notified is the publishing of one notification that a response was completed. What Qualtrics signs holds neither time
+// nor nonce, so that this alone tells a delivery from its replay (qualtrics.md §3.10).
+func Notified(responseID string) Key { return Key{"survey.notified", responseID} }
+
 // Rule is what one rule publishes for one response.
 func Rule(responseID, rule string) Key { return Key{"feedback.rule", responseID + "/" + rule} }
 
@@ -74,3 +78,9 @@ func Sweep(distributionID string) Key { return Key{"feedback.sweep", distributio
 
 // Told is what Awardco has decided about a recognition, by its id of it, before anybody here knew that id.
 func Told(recognitionID string) Key { return Key{"awardco.told", recognitionID} }
+
+// Erasure is the forgetting of a person by Qualtrics, by the erasure's id.
+func Erasure(id string) Key { return Key{"qualtrics.erasure", id} }
+
+// Forgetting keeps whom an erasure is about, for the services that pass it on, as long as it is being done.
+func Forgetting(id string) Key { return Key{"qualtrics.forgetting", id} }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -127,13 +128,18 @@ const busyWait = 2 * time.Second
 type Ledger struct {
 	bucket Bucket
 	now    func() time.Time
+	ended  *prometheus.CounterVec // nil: nobody counts
 }
 
 // New makes a ledger on the bucket.
 func New(bucket Bucket) *Ledger { return &Ledger{bucket: patient{bucket}, now: time.Now} }
 
 // WithClock gives a ledger with another clock, for tests of leases.
-func (l *Ledger) WithClock(now func() time.Time) *Ledger { return &Ledger{bucket: l.bucket, now: now} }
+func (l *Ledger) WithClock(now func() time.Time) *Ledger {
+	other := *l
+	other.now = now
+	return &other
+}
 
 // ErrNotFound is returned by Look when nothing is recorded under the key.
 var ErrNotFound = errors.New("no such effect")
@@ -155,7 +161,7 @@ func (l *Ledger) read(ctx context.Context, key Key) (Record, uint64, error) {
 	}
 	var r Record
 	if err := json.Unmarshal(entry.Value(), &r); err != nil {
-		return Record{}, 0, fault.New(fault.Person, "the ledger's record %s cannot be read: %w", key, err)
+		return Record{}, 0, unreadable("record "+key.String(), err)
 	}
 	return r, entry.Revision(), nil
 }
@@ -171,11 +177,17 @@ func Outcome[T any](ctx context.Context, l *Ledger, key Key) (T, bool) {
 	return result, err == nil
 }
 
+// unreadable is about what stands in the ledger and is none of its own. The text of err may show values, so it is the cause
+// alone.
+func unreadable(what string, err error) *fault.Fault {
+	return &fault.Fault{Class: fault.Person, Reason: "the ledger's " + what + " cannot be read: it is not what this version writes", Err: err}
+}
+
 // ResultOf decodes the result of a confirmed record.
 func ResultOf[T any](r Record) (T, error) {
 	var v T
 	if err := json.Unmarshal(r.Result, &v); err != nil {
-		return v, fault.New(fault.Person, "the ledger's result cannot be read: %w", err)
+		return v, unreadable("result", err)
 	}
 	return v, nil
 }
@@ -191,6 +203,8 @@ type Run struct {
 	notDone time.Time
 	// lease that its writes take, if it is not [Lease].
 	lease time.Duration
+	// found tells that a look found a step done.
+	found bool
 }
 
 // LoopID is the loop of the event that caused the effect first.
@@ -227,6 +241,7 @@ func Do[T any](ctx context.Context, l *Ledger, key Key, cause event.Event, do fu
 		return Done[T]{}, err
 	}
 	if run.record.State == Confirmed {
+		l.count(key, outcomeRepeated)
 		result, err := ResultOf[T](run.record)
 		return Done[T]{Result: result, LoopID: run.record.LoopID}, err
 	}
@@ -287,7 +302,7 @@ func (l *Ledger) existing(ctx context.Context, key Key) (Record, uint64, error) 
 	case err != nil:
 		return record, 0, unreachable(err)
 	}
-	return record, revision, nil
+	return record, revision, record.erased()
 }
 
 func atIt(after time.Duration) error {
@@ -389,9 +404,17 @@ func (r *Run) confirm(ctx context.Context, result any) error {
 	if err != nil {
 		return fmt.Errorf("recording the result: %w", err)
 	}
-	return r.write(ctx, func(record *Record) {
+	err = r.write(ctx, func(record *Record) {
 		record.State, record.Result, record.Reason = Confirmed, value, ""
 	})
+	switch {
+	case err != nil: // another run has it, or will
+	case r.found:
+		r.ledger.count(r.key, outcomeFound)
+	default:
+		r.ledger.count(r.key, string(Confirmed))
+	}
+	return err
 }
 
 // end gives the record back, with what is known.
@@ -414,6 +437,9 @@ func (r *Run) end(ctx context.Context, cause error) error {
 			record.State = Intended
 		}
 	})
+	if err == nil {
+		r.ledger.count(r.key, r.outcome(f.Class))
+	}
 	if err != nil && !fault.Is(err, fault.Busy) {
 		return errors.Join(cause, err)
 	}

@@ -127,6 +127,7 @@ func (m *many[T]) open(ctx context.Context, items []int) []int {
 		if run.record.State != Confirmed {
 			return true
 		}
+		m.ledger.count(m.items[i].Key, outcomeRepeated)
 		m.outcomes[i].Result, m.outcomes[i].Err = ResultOf[T](run.record)
 		return false
 	})
@@ -170,6 +171,7 @@ func (m *many[T]) judge(ctx context.Context, i int, f Found[T]) bool {
 	case f.Err != nil:
 		m.fail(ctx, i, f.Err)
 	case f.Found:
+		m.runs[i].found = true
 		m.keep(ctx, i, f.Result)
 	case lost:
 		if err := m.runs[i].settling(s, m.group.Settle); err != nil {

@@ -6,8 +6,6 @@ import (
 	"errors"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/closeloop/closeloop/pkg/fault"
 )
 
 // Change changes what the ledger keeps under a key beside the effects themselves: a count that the whole fleet shares,
@@ -63,7 +61,7 @@ func kept[T any](ctx context.Context, l *Ledger, key Key) (T, uint64, error) {
 		return value, 0, unreachable(err)
 	}
 	if err := json.Unmarshal(entry.Value(), &value); err != nil {
-		return value, 0, fault.New(fault.Person, "what the ledger keeps under %s cannot be read: %w", key, err)
+		return value, 0, unreadable("note "+key.String(), err)
 	}
 	return value, entry.Revision(), nil
 }

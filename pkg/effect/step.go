@@ -39,7 +39,7 @@ func Step[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error
 	case s.State == Confirmed:
 		var result T
 		if err := json.Unmarshal(s.Result, &result); err != nil {
-			return zero, fault.New(fault.Person, "the ledger's result of step %s cannot be read: %w", name, err)
+			return zero, unreadable("result of step "+name, err)
 		}
 		return result, nil
 	case s.State == Sent || s.State == Unknown:
@@ -53,6 +53,7 @@ func Step[T any](ctx context.Context, r *Run, name string, w Write[T]) (T, error
 			return zero, err
 		}
 		if found {
+			r.found = true
 			return result, keep(ctx, r, name, result)
 		}
 	}
@@ -77,6 +78,7 @@ func settle[T any](ctx context.Context, r *Run, s StepRecord, w Write[T]) (T, bo
 		return zero, false, err
 	}
 	if found {
+		r.found = true
 		return result, true, keep(ctx, r, s.Name, result)
 	}
 	return zero, false, r.settling(s, w.Settle)

@@ -109,17 +109,25 @@ func (m *Member) Confirm(ctx context.Context, result any) error {
 	if err != nil {
 		return fmt.Errorf("recording the result: %w", err)
 	}
-	return m.run.write(ctx, func(record *Record) {
+	err = m.run.write(ctx, func(record *Record) {
 		record.State, record.Result, record.Reason, record.Wave, record.About = Confirmed, value, "", "", ""
 	})
+	if err == nil {
+		m.run.ledger.count(m.run.key, string(Confirmed))
+	}
+	return err
 }
 
 // Leave ends the member's part in the wave without an effect: nothing was made for it, and nothing will be. Trying it
 // again may make it by itself or in another wave.
 func (m *Member) Leave(ctx context.Context, reason string) error {
-	return m.run.write(ctx, func(record *Record) {
+	err := m.run.write(ctx, func(record *Record) {
 		record.State, record.Wave, record.About, record.Reason = Intended, "", "", reason
 	})
+	if err == nil {
+		m.run.ledger.count(m.run.key, outcomeAgain)
+	}
+	return err
 }
 
 // Mark records a value under the name of a step, where no vendor is asked: how far a run has come. It renews the lease.

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"mime"
@@ -25,6 +26,7 @@ const (
 	HeaderSubject     = "ce-subject"
 	HeaderTime        = "ce-time"
 	HeaderLoopID      = "ce-loopid"
+	HeaderLoopStart   = "ce-loopstart"
 	HeaderSpecVersion = "ce-specversion"
 	HeaderContentType = "content-type"
 	HeaderDataType    = "ce-datacontenttype"
@@ -58,6 +60,9 @@ func Encode(e Event) (*nats.Msg, error) {
 	set(HeaderSubject, e.Subject)
 	set(HeaderTime, e.Time.UTC().Format(time.RFC3339Nano))
 	set(HeaderLoopID, e.LoopID)
+	if !e.LoopStart.IsZero() {
+		set(HeaderLoopStart, e.LoopStart.UTC().Format(time.RFC3339Nano))
+	}
 	set(HeaderDataType, contentJSON)
 	set(HeaderContentType, contentJSON)
 	set(HeaderTraceParent, e.TraceParent)
@@ -77,7 +82,7 @@ type Origin struct {
 // ID is the event id of a message that came without one.
 func (o Origin) ID() string { return fmt.Sprintf("%s-%d", o.Stream, o.Sequence) }
 
-// Decode reads an event. Missing: id from origin, loop from id, time from origin, source "unknown". Refused as
+// Decode reads an event. Missing: id from origin, loop from id, its start from time, time from origin, source "unknown". Refused as
 // [fault.Invalid], with the field's name: an unknown subject, an envelope that contradicts it, a body that is empty, no
 // JSON, has an unknown or a duplicate field, or breaks a field rule. Even then the event has id, loop and time, so that
 // the dead letter can be traced.
@@ -136,13 +141,23 @@ func (e *Event) fill(attributes map[string]string) error {
 	if v := attributes[HeaderType]; v != "" && v != e.Type {
 		return fault.At(HeaderType, "contradicts the subject %s", e.Type)
 	}
-	if v := attributes[HeaderTime]; v != "" {
-		t, err := time.Parse(time.RFC3339Nano, v)
-		if err != nil {
-			return fault.At(HeaderTime, "must be a time as in 2026-07-24T09:30:00Z")
-		}
-		e.Time = t.UTC()
+	if err := takeTime(attributes, HeaderTime, &e.Time); err != nil {
+		return err
 	}
+	e.LoopStart = e.Time
+	return takeTime(attributes, HeaderLoopStart, &e.LoopStart)
+}
+
+func takeTime(attributes map[string]string, name string, into *time.Time) error {
+	v := attributes[name]
+	if v == "" {
+		return nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, v)
+	if t = t.UTC(); err != nil || t.IsZero() || t.Year() < 1 || t.Year() > 9999 { // a zone moves even years over the edge
+		return fault.At(name, "must be a time as in 2026-07-24T09:30:00Z")
+	}
+	*into = t
 	return nil
 }
 
@@ -230,9 +245,8 @@ func unescape(value string) (string, error) {
 	out := make([]byte, 0, len(value))
 	for i := 0; i < len(value); i++ {
 		if value[i] == '%' && i+2 < len(value) {
-			hi, lo := unhex(value[i+1]), unhex(value[i+2])
-			if hi >= 0 && lo >= 0 {
-				out = append(out, byte(hi<<4|lo))
+			if encoded, err := hex.DecodeString(value[i+1 : i+3]); err == nil {
+				out = append(out, encoded...)
 				i += 2
 				continue
 			}
@@ -243,16 +257,4 @@ func unescape(value string) (string, error) {
 		return "", fmt.Errorf("is not UTF-8")
 	}
 	return string(out), nil
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
 }

@@ -33,6 +33,9 @@ type Event struct {
 	LoopID string
 	// Time is when it happened.
 	Time time.Time
+	// LoopStart is when the first event of the loop happened, as far as is known: after an answer that came back through a
+	// vendor, that answer. It is zero in an event that was made to begin one, for which Time counts.
+	LoopStart time.Time
 	// TraceParent and TraceState carry the W3C trace context, where there is one.
 	TraceParent, TraceState string
 	// Data is the message that [subjects.Contract.New] makes for the type.
@@ -82,13 +85,16 @@ func IDOf(subject, key string) string {
 	return uuid.NewSHA1(namespace, []byte(subject+"/"+key)).String()
 }
 
-// After makes an event that follows from cause: same loop, same trace.
+// After makes an event that follows from cause: same loop, with the same start, and same trace.
 func After(cause Event, source, subject string, data proto.Message) (Event, error) {
 	e, err := New(source, subject, data)
 	if err != nil {
 		return e, err
 	}
 	e.LoopID, e.TraceParent, e.TraceState = cause.LoopID, cause.TraceParent, cause.TraceState
+	if e.LoopStart = cause.LoopStart; e.LoopStart.IsZero() {
+		e.LoopStart = cause.Time
+	}
 	return e, nil
 }
 

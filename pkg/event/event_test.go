@@ -23,6 +23,7 @@ func TestEncodeThenDecodeGivesTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.LoopID, e.TraceParent = `L "quoted" 100%`, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	e.LoopStart = e.Time.Add(-time.Hour)
 	m, err := event.Encode(e)
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +33,7 @@ func TestEncodeThenDecodeGivesTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.ID != e.ID || got.LoopID != e.LoopID || got.Subject != e.Subject || got.Source != e.Source ||
-		!got.Time.Equal(e.Time) || got.TraceParent != e.TraceParent || got.Data.(*eventsv1.TaskCreated).GetResponseId() != "R_1 ä" {
+		!got.Time.Equal(e.Time) || !got.LoopStart.Equal(e.LoopStart) || got.TraceParent != e.TraceParent || got.Data.(*eventsv1.TaskCreated).GetResponseId() != "R_1 ä" {
 		t.Errorf("got %+v\nwant %+v", got, e)
 	}
 	for name, values := range m.Header {
@@ -56,7 +57,7 @@ func TestDecodeReadsWhatLenientSendersWrite(t *testing.T) {
 		check  func(event.Event) bool
 	}{
 		{"no header at all", nil, body, func(e event.Event) bool {
-			return e.ID == "EVENTS-42" && e.LoopID == "EVENTS-42" && e.Time.Equal(origin.Time) && e.Subject == "R_1/"
+			return e.ID == "EVENTS-42" && e.LoopID == "EVENTS-42" && e.Time.Equal(origin.Time) && e.LoopStart.Equal(origin.Time) && e.Subject == "R_1/"
 		}},
 		{"id only", nats.Header{"ce-id": {"E-1"}}, body, func(e event.Event) bool { return e.ID == "E-1" && e.LoopID == "E-1" }},
 		{"any case", nats.Header{"CE-LoopID": {"L-1"}}, body, func(e event.Event) bool { return e.LoopID == "L-1" && e.ID == "EVENTS-42" }},
@@ -139,18 +140,16 @@ func TestNewRefusesDataOfAnotherSubject(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	f.Add("application/json", "L-1", []byte(body))
-	f.Add("application/cloudevents+json", "%4c%c3%b6", []byte(`{"specversion":"1.0","data":{}}`))
-	f.Fuzz(func(t *testing.T, contentType, loop string, body []byte) {
-		for _, c := range subjects.All {
-			e, err := event.Decode(c.Subject, nats.Header{"content-type": {contentType}, "ce-loopid": {loop}}, body, origin)
-			if err == nil && e.Data == nil {
-				t.Fatal("no error and no data")
-			}
-			if e.LoopID == "" {
-				t.Fatal("no loop")
-			}
+func TestWhatFollowsKnowsWhenItsLoopBegan(t *testing.T) {
+	began := time.Date(2026, 7, 24, 9, 0, 0, 0, time.UTC)
+	for name, cause := range map[string]event.Event{
+		"of an event that began it":  {ID: "L-1", LoopID: "L-1", Time: began},
+		"of one that followed":       {ID: "E-2", LoopID: "L-1", Time: began.Add(time.Hour), LoopStart: began},
+		"in a loop that it was told": event.Event{ID: "E-2", Time: began.Add(time.Hour), LoopStart: began}.InLoop("L-1"),
+	} {
+		follows, err := event.After(cause, "c4c-tasker", subjects.TaskCreated, &eventsv1.TaskCreated{ResponseId: "R_1"})
+		if err != nil || !follows.LoopStart.Equal(began) || follows.LoopID != "L-1" {
+			t.Errorf("%s: %s, began %s, %v", name, follows.LoopID, follows.LoopStart, err)
 		}
-	})
+	}
 }

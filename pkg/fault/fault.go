@@ -42,6 +42,8 @@ const (
 	// Forbidden: the vendor refuses us the right to this, or to everything. The consumer pauses as for Unauthorized, but
 	// attempts are counted, since it may be this one record alone.
 	Forbidden Class = "forbidden"
+	// Erased: it is about a person who was forgotten. Nothing is done, and the event is settled as if it had been.
+	Erased Class = "erased"
 	// Exhausted: tried again as often as allowed. Never returned by handlers; the class of the dead letter.
 	Exhausted Class = "exhausted"
 )

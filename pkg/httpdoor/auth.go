@@ -3,7 +3,6 @@ package httpdoor
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -12,120 +11,140 @@ import (
 	"github.com/closeloop/closeloop/pkg/settings"
 )
 
-// Settings are those of every door.
-type Settings struct {
-	BasicUsers settings.Secrets `envconfig:"INGRESS_BASIC_USERS" desc:"who may call, as user:password, several separated by commas; the same user twice while a password changes"`
-	APIKeys    settings.Secrets `envconfig:"INGRESS_API_KEYS" desc:"keys that may stand in the header X-API-Key, separated by commas"`
-	Auth       string           `envconfig:"INGRESS_AUTH" desc:"none lets everybody in; left empty, callers need credentials"`
-}
-
-// Validate is the error of [Settings.Credentials].
-func (s Settings) Validate() error {
-	_, err := s.Credentials()
-	return err
-}
-
-// Credentials reads the settings. The error names the variable that is wrong, and shows nothing of its secrets.
-func (s Settings) Credentials() (Credentials, error) {
-	c := Credentials{APIKeys: s.APIKeys, None: s.Auth == "none"}
-	var wrong []error
-	for i, entry := range s.BasicUsers {
-		user, password, _ := strings.Cut(entry.Reveal(), ":")
-		if user == "" || password == "" {
-			wrong = append(wrong, fmt.Errorf("INGRESS_BASIC_USERS: entry %d is not user:password", i+1))
-		}
-		c.Basic = append(c.Basic, BasicUser{Name: user, Password: settings.Secret(password)})
-	}
-	if s.Auth != "" && !c.None {
-		wrong = append(wrong, fmt.Errorf("INGRESS_AUTH is %q; it may be empty or none", s.Auth))
-	}
-	if c.None && len(s.BasicUsers)+len(s.APIKeys) > 0 {
-		wrong = append(wrong, errors.New("INGRESS_AUTH=none contradicts INGRESS_BASIC_USERS and INGRESS_API_KEYS"))
-	}
-	if len(wrong) > 0 {
-		return Credentials{}, errors.Join(wrong...)
-	}
-	return c, nil
-}
-
-// Credentials are what opens [Guarded] routes. Any one of them does.
+// Credentials are what opens [Guarded] routes. Any one of them does, except where a certificate is required as well.
 type Credentials struct {
-	// Basic users may be listed more than once, with different passwords.
-	Basic []BasicUser
+	// Basic are users of HTTP Basic authentication, each as user:password; one may be listed more than once.
+	Basic settings.Secrets
 	// APIKeys may stand in the header X-API-Key.
-	APIKeys []settings.Secret
+	APIKeys settings.Secrets
+	// Bearers accepts access tokens. Default: none are.
+	Bearers *Bearers
+	// Certificates of clients that TLS has verified.
+	Certificates Certificates
 	// None lets everybody in.
 	None bool
 }
 
-// BasicUser is a user of HTTP Basic authentication.
-type BasicUser struct {
-	Name     string
-	Password settings.Secret
+// secret tells that something can be sent which opens the door.
+func (c Credentials) secret() bool { return c.Basic.IsSet() || c.APIKeys.IsSet() || c.Bearers != nil }
+
+// certificate tells that a certificate opens the door by itself: where it is one credential of several, or the only one.
+func (c Credentials) certificate() bool {
+	return c.Certificates.Accepted && !(c.Certificates.Required && c.secret())
 }
 
 // digest stands for a secret: all are of one length, so comparing them takes the same time whatever they are.
 type digest [sha256.Size]byte
 
+func digestOf(secret string) digest { return sha256.Sum256([]byte(secret)) }
+
 // guard checks credentials.
 type guard struct {
-	open        bool
-	basic, keys []digest
-	scheme      string
+	Credentials
+	schemes []string
+	guesses *guesses
 }
 
-func newGuard(realm string, c Credentials) guard {
-	g := guard{open: c.None, scheme: fmt.Sprintf("Basic realm=%q, charset=\"UTF-8\"", realm)}
-	for _, u := range c.Basic {
-		g.basic = append(g.basic, digestOf(u.Name+":"+u.Password.Reveal()))
+func newGuard(realm string, c Credentials, guesses *guesses) guard {
+	g := guard{Credentials: c, guesses: guesses}
+	if c.APIKeys.IsSet() && !c.Basic.IsSet() {
+		g.schemes = append(g.schemes, fmt.Sprintf("ApiKey realm=%q", realm))
 	}
-	for _, key := range c.APIKeys {
-		g.keys = append(g.keys, digestOf(key.Reveal()))
+	if c.Basic.IsSet() || !c.secret() {
+		g.schemes = append(g.schemes, fmt.Sprintf("Basic realm=%q, charset=\"UTF-8\"", realm))
 	}
-	if len(g.basic) == 0 && len(g.keys) > 0 {
-		g.scheme = fmt.Sprintf("ApiKey realm=%q", realm)
+	if c.Bearers != nil {
+		g.schemes = append(g.schemes, fmt.Sprintf("Bearer realm=%q", realm))
 	}
 	return g
 }
 
-func digestOf(secret string) digest { return sha256.Sum256([]byte(secret)) }
-
 // warn says what is unusual about the credentials, once guarded routes exist.
 func (g guard) warn(log *slog.Logger) {
 	switch {
-	case g.open:
+	case g.None:
 		log.Warn("guarded routes are open to everybody, because INGRESS_AUTH=none")
-	case len(g.basic)+len(g.keys) == 0:
-		log.Warn("guarded routes refuse everybody: set INGRESS_BASIC_USERS or INGRESS_API_KEYS, or INGRESS_AUTH=none")
+	case !g.secret() && !g.certificate():
+		log.Warn("guarded routes refuse everybody: set INGRESS_BASIC_USERS, INGRESS_API_KEYS, INGRESS_OAUTH_ISSUER or HTTP_CLIENT_CA_FILE, or INGRESS_AUTH=none")
 	}
 }
 
-// admits compares with every credential there is, so that the time taken tells nothing. It gives the user whose password
-// was right, if that is what opened.
-func (g guard) admits(r *http.Request) (user string, ok bool) {
-	if g.open {
-		return "", true
-	}
-	admitted := 0
-	if name, password, given := r.BasicAuth(); given && match(g.basic, digestOf(name+":"+password)) == 1 {
-		user, admitted = name, 1
-	}
-	if key := r.Header.Get("X-API-Key"); key != "" {
-		admitted |= match(g.keys, digestOf(key))
-	}
-	return user, admitted == 1
+// caller is who was let in.
+type caller struct {
+	// user is the name that the credentials prove, if they prove one.
+	user string
+	// key tells callers apart for the limit of requests.
+	key string
 }
 
-func match(known []digest, given digest) int {
+// admit finds credentials that open the door. address is where the request comes from.
+func (g guard) admit(r *http.Request, address string) (caller, error) {
+	if g.None {
+		return caller{key: address}, nil
+	}
+	attempt := attemptOf(r)
+	if err := g.guesses.allowed(address, attempt); err != nil {
+		return caller{}, err
+	}
+	if c, ok := g.admits(attempt); ok {
+		return c, nil
+	}
+	if name, ok := g.Certificates.holder(r.TLS); ok && g.certificate() {
+		return caller{user: name, key: "certificate " + name}, nil
+	}
+	if token, given := bearerOf(r); given && g.Bearers != nil {
+		who, err := g.Bearers.check(r.Context(), token)
+		if err != nil {
+			g.guesses.failed(address, attempt) // of a key beside the token: it was wrong
+			return caller{}, g.refuse(err)
+		}
+		return caller{user: who, key: "bearer " + who}, nil
+	}
+	g.guesses.failed(address, attempt)
+	return caller{}, g.challenge("credentials are missing or wrong")
+}
+
+// attempt is a secret that a request holds.
+type attempt struct {
+	basic, apiKey  bool
+	user, password string
+	key            string
+}
+
+func attemptOf(r *http.Request) attempt {
+	a := attempt{key: r.Header.Get("X-API-Key")}
+	a.apiKey = a.key != ""
+	a.user, a.password, a.basic = r.BasicAuth()
+	return a
+}
+
+// admits compares with every secret there is, so that the time taken tells nothing. The digests are made anew each time,
+// which costs less than a microsecond for each: secrets change while the door is open.
+func (g guard) admits(a attempt) (caller, bool) {
+	if given := digestOf(a.user + ":" + a.password); a.basic && match(g.Basic.Reveal(), given) == 1 {
+		return caller{user: a.user, key: string(given[:])}, true
+	}
+	given := digestOf(a.key)
+	return caller{key: string(given[:])}, a.apiKey && match(g.APIKeys.Reveal(), given) == 1
+}
+
+func match(known []string, given digest) int {
 	found := 0
-	for _, k := range known {
+	for _, secret := range known {
+		k := digestOf(secret)
 		found |= subtle.ConstantTimeCompare(k[:], given[:])
 	}
 	return found
 }
 
-func (g guard) challenge() *Problem {
-	p := Unauthorized("credentials are missing or wrong")
-	p.header = http.Header{"Www-Authenticate": {g.scheme}}
+func bearerOf(r *http.Request) (token string, given bool) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return strings.TrimSpace(token), strings.EqualFold(scheme, "Bearer")
+}
+
+// challenge is the answer to whoever has no good credentials.
+func (g guard) challenge(detail string) *Problem {
+	p := Unauthorized(detail)
+	p.header = http.Header{"Www-Authenticate": g.schemes}
 	return p
 }

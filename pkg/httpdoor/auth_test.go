@@ -6,17 +6,22 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/pkg/livefile"
+	"github.com/closeloop/closeloop/pkg/livefile/livefiletest"
 	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 func TestGuardedRoutesAskForCredentials(t *testing.T) {
 	both := httpdoor.Settings{
-		BasicUsers: settings.Secrets{"sap:old", "sap:n:ew", "qualtrics:x"},
-		APIKeys:    settings.Secrets{"key-1", "key-2"},
+		BasicUsers: settings.SecretsOf("sap:old", "sap:n:ew", "qualtrics:x"),
+		APIKeys:    settings.SecretsOf("key-1", "key-2"),
 	}
 	tests := []struct {
 		name     string
@@ -69,7 +74,7 @@ func TestGuardedRoutesAskForCredentials(t *testing.T) {
 }
 
 func TestHandlersAreToldTheUserWhosePasswordWasRight(t *testing.T) {
-	both := httpdoor.Settings{BasicUsers: settings.Secrets{"ada:old"}, APIKeys: settings.Secrets{"key-1"}}
+	both := httpdoor.Settings{BasicUsers: settings.SecretsOf("ada:old"), APIKeys: settings.SecretsOf("key-1")}
 	for name, tt := range map[string]struct {
 		settings httpdoor.Settings
 		header   []string
@@ -98,7 +103,7 @@ func TestHandlersAreToldTheUserWhosePasswordWasRight(t *testing.T) {
 }
 
 func TestTheChallengeNamesWhatOpensTheDoor(t *testing.T) {
-	d := httpdoor.New(httpdoor.Options{Name: "ingress", Credentials: credentials(t, httpdoor.Settings{APIKeys: settings.Secrets{"k"}})})
+	d := httpdoor.New(httpdoor.Options{Name: "ingress", Credentials: credentials(t, httpdoor.Settings{APIKeys: settings.SecretsOf("k")})})
 	d.Handle(http.MethodGet, "/", httpdoor.Guarded, ok)
 	if got := call(t, d, http.MethodGet, "/", nil).Header().Get("WWW-Authenticate"); got != `ApiKey realm="ingress"` {
 		t.Error(got)
@@ -133,7 +138,7 @@ func TestUnusualCredentialsAreLoggedOnce(t *testing.T) {
 	}
 	var log bytes.Buffer
 	d := httpdoor.New(httpdoor.Options{
-		Credentials: credentials(t, httpdoor.Settings{APIKeys: settings.Secrets{"k"}}),
+		Credentials: credentials(t, httpdoor.Settings{APIKeys: settings.SecretsOf("k")}),
 		Log:         slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if d.Handle(http.MethodGet, "/", httpdoor.Guarded, ok); log.Len() != 0 {
@@ -147,17 +152,17 @@ func TestSettingsThatAreWrongAreNamedWithoutTheirSecrets(t *testing.T) {
 		settings httpdoor.Settings
 		want     string
 	}{
-		"no colon":      {httpdoor.Settings{BasicUsers: settings.Secrets{"a:b", secret}}, "INGRESS_BASIC_USERS: entry 2 is not user:password"},
-		"no password":   {httpdoor.Settings{BasicUsers: settings.Secrets{secret + ":"}}, "INGRESS_BASIC_USERS: entry 1 is not user:password"},
-		"no user":       {httpdoor.Settings{BasicUsers: settings.Secrets{":" + secret}}, "INGRESS_BASIC_USERS: entry 1 is not user:password"},
+		"no colon":      {httpdoor.Settings{BasicUsers: settings.SecretsOf("a:b", secret)}, "INGRESS_BASIC_USERS: entry 2 is not user:password"},
+		"no password":   {httpdoor.Settings{BasicUsers: settings.SecretsOf(secret + ":")}, "INGRESS_BASIC_USERS: entry 1 is not user:password"},
+		"no user":       {httpdoor.Settings{BasicUsers: settings.SecretsOf(":" + secret)}, "INGRESS_BASIC_USERS: entry 1 is not user:password"},
 		"another word":  {httpdoor.Settings{Auth: "off"}, `INGRESS_AUTH is "off"; it may be empty or none`},
-		"contradiction": {httpdoor.Settings{Auth: "none", APIKeys: settings.Secrets{secret}}, "INGRESS_AUTH=none contradicts INGRESS_BASIC_USERS and INGRESS_API_KEYS"},
+		"contradiction": {httpdoor.Settings{Auth: "none", APIKeys: settings.SecretsOf(secret)}, "INGRESS_AUTH=none contradicts INGRESS_BASIC_USERS, INGRESS_API_KEYS and INGRESS_OAUTH_ISSUER"},
 	}
 	for name, tt := range tests {
 		if err := tt.settings.Validate(); err == nil || err.Error() != tt.want {
 			t.Errorf("%s: %v", name, err)
 		}
-		if c, _ := tt.settings.Credentials(); c.None {
+		if o, _ := tt.settings.Options(); o.Credentials.None {
 			t.Errorf("%s: the door is open", name)
 		}
 	}
@@ -171,20 +176,70 @@ func TestSettingsComeFromTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := credentials(t, s.Settings)
-	if len(c.Basic) != 2 || c.Basic[1] != (httpdoor.BasicUser{Name: "sap", Password: "two"}) || len(c.APIKeys) != 1 {
-		t.Errorf("got %d users, %d keys", len(c.Basic), len(c.APIKeys))
+	if users, keys := c.Basic.Reveal(), c.APIKeys.Reveal(); !slices.Equal(users, []string{"sap:one", "sap:two"}) || !slices.Equal(keys, []string{"key"}) {
+		t.Errorf("got %d users, %d keys", len(users), len(keys))
 	}
 }
 
 func credentials(t *testing.T, s httpdoor.Settings) httpdoor.Credentials {
 	t.Helper()
-	c, err := s.Credentials()
+	o, err := s.Options()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return o.Credentials
 }
 
 func basic(userPassword string) []string {
 	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(userPassword))}
+}
+
+// whoami answers who was let in.
+func whoami(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	return &httpdoor.Response{Body: r.User}, nil
+}
+
+func TestCredentialsFollowTheirFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mounted := livefiletest.Mount(t, map[string]string{"users": "sap:one", "keys": "key-1"})
+		t.Setenv("INGRESS_BASIC_USERS_FILE", mounted.Path("users"))
+		t.Setenv("INGRESS_API_KEYS_FILE", mounted.Path("keys"))
+		var s struct{ httpdoor.Settings }
+		if err := settings.Load(&s); err != nil {
+			t.Fatal(err)
+		}
+		d := guarded(t, s.Settings)
+		want := func(what string, status int, header ...string) {
+			t.Helper()
+			if got := call(t, d, http.MethodPost, "/", nil, header...); got.Code != status {
+				t.Errorf("%s: %d, want %d", what, got.Code, status)
+			}
+		}
+		update := func(users, keys string) {
+			mounted.Update(map[string]string{"users": users, "keys": keys})
+			<-time.After(livefile.Every) // of the test's own clock
+		}
+		want("first password", 200, basic("sap:one")...)
+		want("first key", 200, "X-API-Key", "key-1")
+		update("sap:one,sap:two", "key-1\nkey-2\n")
+		want("both passwords", 200, basic("sap:one")...)
+		want("both passwords", 200, basic("sap:two")...)
+		want("both keys", 200, "X-API-Key", "key-2")
+		update("sap:two", "key-2")
+		want("old password", 401, basic("sap:one")...)
+		want("old key", 401, "X-API-Key", "key-1")
+		want("new password", 200, basic("sap:two")...)
+		update("sap:three,nonsense", "\n")
+		want("of a list with a bad entry", 401, basic("sap:three")...)
+		want("of the last good list", 200, basic("sap:two")...)
+		want("of a list that is empty now", 200, "X-API-Key", "key-2")
+	})
+}
+
+// wantProblem wants an error that names the setting.
+func wantProblem(t *testing.T, name string, err error) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("%s: %v", name, err)
+	}
 }

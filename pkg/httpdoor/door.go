@@ -7,6 +7,7 @@ package httpdoor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/closeloop/closeloop/pkg/logging"
+	"github.com/closeloop/closeloop/pkg/tracing"
 )
 
 // Options are what a door needs to know. Zero values are the defaults.
@@ -30,6 +32,10 @@ type Options struct {
 	Name string
 	// Credentials open [Guarded] routes. Without any, nothing does.
 	Credentials Credentials
+	// TLS gives the configuration of a new connection. Default: plain HTTP.
+	TLS func() *tls.Config
+	// Limits keep callers from taking more than their share.
+	Limits Limits
 	// BodyLimit is the largest body in bytes; a larger one is answered 413. Default: 1 MiB. A route may differ.
 	BodyLimit int64
 	// RequestTimeout ends the context of a handler, later by what Prefer: wait asks for. Default: 30 s.
@@ -40,6 +46,8 @@ type Options struct {
 	Log *slog.Logger
 	// Registerer takes the metrics of requests; several doors may share one. Default: none.
 	Registerer prometheus.Registerer
+	// Tracer makes a span of each request that a handler answers. Default: none.
+	Tracer *tracing.Tracer
 	// Gatherer is what GET /metrics shows. Default: there is no /metrics.
 	Gatherer prometheus.Gatherer
 }
@@ -59,6 +67,7 @@ type Door struct {
 	options Options
 	echo    *echo.Echo
 	guard   guard
+	crowd   crowd
 	warn    sync.Once
 	// routes are the routes by the pattern that echo knows them by.
 	routes map[string]route
@@ -81,13 +90,15 @@ func New(options Options) *Door {
 	d := &Door{
 		options: options,
 		echo:    echo.New(),
-		guard:   newGuard(options.Name, options.Credentials),
+		guard:   newGuard(options.Name, options.Credentials, newGuesses(options.Limits.Failures)),
+		crowd:   newCrowd(options.Limits),
 		routes:  map[string]route{},
 		folded:  map[string]string{},
 		metrics: newMetrics(options.Registerer),
 	}
 	d.closing, d.close = context.WithCancel(context.Background())
-	d.echo.Use(d.observe)
+	d.echo.IPExtractor = extractor(options.Limits.Proxies)
+	d.echo.Use(d.observe, d.certified)
 	return d
 }
 
@@ -131,7 +142,8 @@ func BodyLimit(bytes int64) RouteOption { return func(r *route) { r.bodyLimit = 
 // IgnoreCase finds the path in any mix of upper and lower case. The path has no parameters.
 func IgnoreCase() RouteOption { return func(r *route) { r.ignoreCase = true } }
 
-// quiet logs the route's requests as debug.
+// quiet is for what the cluster asks and not a caller: it logs the route's requests as debug, has no limits and needs no
+// certificate.
 func quiet() RouteOption { return func(r *route) { r.quiet = true } }
 
 // parameter is a step of a path that takes any value.
@@ -207,7 +219,7 @@ func (d *Door) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(d.options.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(ln) }()
+	go func() { failed <- d.listen(server, ln) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("the HTTP door stopped: %w", err)
@@ -221,4 +233,12 @@ func (d *Door) Serve(ctx context.Context, ln net.Listener) error {
 		return errors.Join(fmt.Errorf("requests were cut off after %s: %w", d.options.Grace, err), server.Close())
 	}
 	return nil
+}
+
+func (d *Door) listen(server *http.Server, ln net.Listener) error {
+	if d.options.TLS == nil {
+		return server.Serve(ln)
+	}
+	server.TLSConfig = following(d.options.TLS)
+	return server.ServeTLS(ln, "", "")
 }

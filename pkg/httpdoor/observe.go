@@ -30,10 +30,12 @@ func (d *Door) observe(next echo.HandlerFunc) echo.HandlerFunc {
 			id = rand.Text()
 		}
 		c.Response().Header().Set(headerRequestID, id)
+		span := d.trace(c)
 		err := safely(next, c)
 		if err != nil && !c.Response().Committed {
 			err = answer(c, problemOf(err, id))
 		}
+		endTrace(span, c.Response().Status)
 		d.record(c, id, time.Since(began), err)
 		if _, panicked := errors.AsType[*panicError](err); panicked && c.Response().Status < 400 {
 			panic(http.ErrAbortHandler) // half an answer is out: the caller must not take it for a whole one

@@ -78,6 +78,11 @@ func Conflict(detail string, fields ...FieldError) *Problem {
 	return NewProblem(http.StatusConflict, detail, fields...)
 }
 
+// Gone (410): there was such a thing, and it will not be there again.
+func Gone(detail string, fields ...FieldError) *Problem {
+	return NewProblem(http.StatusGone, detail, fields...)
+}
+
 // Unprocessable (422): the request is well-formed but cannot be done.
 func Unprocessable(detail string, fields ...FieldError) *Problem {
 	return NewProblem(http.StatusUnprocessableEntity, detail, fields...)
@@ -155,6 +160,8 @@ func ofFault(f *fault.Fault) *Problem {
 		return BadRequest(reason, fields...)
 	case fault.Refused, fault.Person:
 		return Unprocessable(reason, fields...)
+	case fault.Erased:
+		return Gone(reason, fields...)
 	}
 	return Unavailable("it cannot be done now; the same request may be sent again", orDefault(f.After, retryLater))
 }

@@ -41,8 +41,8 @@ type Request struct {
 	Body   []byte
 	// ContentType is the media type of the body in lower case, without parameters.
 	ContentType string
-	// User is who is calling, where a guarded route was opened with a user's password; empty with an API key, and where
-	// everybody is let in.
+	// User is who is calling, where a guarded route was opened with credentials that say so: the user of a password, the
+	// client of an access token, the name in a certificate. Empty with an API key, and where everybody is let in.
 	User string
 
 	closing context.Context
@@ -109,20 +109,33 @@ func (r *Response) encode() (body []byte, contentType string, err error) {
 	return body, orDefault(r.ContentType, typeJSON), err
 }
 
+// admit finds out who is calling, where the route asks.
+func (d *Door) admit(c echo.Context, access Access) (caller, error) {
+	address := addressOf(c)
+	if access == Open {
+		return caller{key: address}, nil
+	}
+	return d.guard.admit(c.Request(), address)
+}
+
 // serve answers a request of a route.
 func (d *Door) serve(c echo.Context, to route, access Access, h Handler) error {
-	user := ""
-	if access == Guarded {
-		var admitted bool
-		if user, admitted = d.guard.admits(c.Request()); !admitted {
-			return d.guard.challenge()
+	who, err := d.admit(c, access)
+	if err != nil {
+		return err
+	}
+	if !to.quiet {
+		leave, err := d.crowd.enter(access, who.key)
+		if err != nil {
+			return err
 		}
+		defer leave()
 	}
 	r, err := d.read(c, to)
 	if err != nil {
 		return err
 	}
-	r.User = user
+	r.User = who.user
 	ctx, cancel := context.WithTimeout(c.Request().Context(), d.options.RequestTimeout+r.Wait())
 	defer cancel()
 	response, err := h(ctx, r)

@@ -38,9 +38,9 @@ func New(w *os.File, format, level string) (*slog.Logger, error) {
 	}
 	switch format {
 	case Text:
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: least, NoColor: !terminal})), nil
+		return slog.New(traced{tint.NewTextHandler(w, &tint.Options{Level: least, NoColor: !terminal})}), nil
 	case JSON:
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least})), nil
+		return slog.New(traced{slog.NewJSONHandler(w, &slog.HandlerOptions{Level: least})}), nil
 	}
 	return nil, fmt.Errorf("LOG_FORMAT is %q; it may be auto, text or json", format)
 }

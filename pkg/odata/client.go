@@ -15,6 +15,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 const defaultSessionIdle = 30 * time.Minute
@@ -26,8 +27,10 @@ type Options struct {
 	// ServiceRoot is the path of the service, escaped, with its version if it has one:
 	// /sap/opu/odata/sap/API_MKT_CONTACT_SRV;v=0003. Required.
 	ServiceRoot string
-	// Username and Password are sent as Basic authentication with each call. Without a Username nothing is sent.
-	Username, Password string
+	// Username and Password, as it is at that moment, are sent as Basic authentication with each call. Without a Username
+	// nothing is sent.
+	Username string
+	Password settings.Secret
 	// NoCSRF leaves out the token. Default is to fetch one before the first write, and to go on where the service gives
 	// none, as C4C may for technical users (odata-v2.md §2, §12).
 	NoCSRF bool
@@ -42,8 +45,10 @@ type Options struct {
 type Client struct {
 	out     *outbound.Client
 	root    string
-	header  http.Header
 	session *session
+
+	username string
+	password settings.Secret
 
 	batchLimit int
 }
@@ -60,14 +65,21 @@ func New(o Options) (*Client, error) {
 	case o.BatchLimit < 0:
 		return nil, errors.New("odata: the limit of operations in a batch is negative")
 	}
-	header := http.Header{}
-	if o.Username != "" {
-		r := http.Request{Header: header}
-		r.SetBasicAuth(o.Username, o.Password)
+	c := &Client{
+		out: o.Outbound, root: strings.TrimRight(o.ServiceRoot, "/"), username: o.Username, password: o.Password,
+		batchLimit: cmp.Or(o.BatchLimit, defaultBatchLimit),
 	}
-	c := &Client{out: o.Outbound, root: strings.TrimRight(o.ServiceRoot, "/"), header: header, batchLimit: cmp.Or(o.BatchLimit, defaultBatchLimit)}
 	c.session = newSession(cmp.Or(o.SessionIdle, defaultSessionIdle), !o.NoCSRF, c.fetchToken)
 	return c, nil
+}
+
+// header begins the header of a call.
+func (c *Client) header() http.Header {
+	r := http.Request{Header: http.Header{}}
+	if c.username != "" {
+		r.SetBasicAuth(c.username, c.password.Reveal())
+	}
+	return r.Header
 }
 
 // Get reads path, relative to the service root and escaped: Interactions, TasksCollection('00163E'). What it
@@ -143,7 +155,7 @@ func (c *Client) modify(ctx context.Context, call outbound.Call) (*outbound.Answ
 
 // send makes one call within the session v and takes up the cookies of its answer.
 func (c *Client) send(ctx context.Context, call outbound.Call, v visit) (*outbound.Answer, error) {
-	header := c.header.Clone()
+	header := c.header()
 	maps.Copy(header, call.Header)
 	call.Header = header
 	v.apply(call.Header, call.Method != "") // a read names no method
@@ -170,14 +182,14 @@ func locked(a *outbound.Answer) bool {
 // Reach reads the service root, outside of the session: a cheap call that changes nothing and finds out whether the
 // service is there and takes our credentials.
 func (c *Client) Reach(ctx context.Context) error {
-	_, err := c.out.Do(ctx, outbound.Call{Operation: "reach", Path: c.root + "/", Header: c.header.Clone(), JSON: true, Words: ErrorWords})
+	_, err := c.out.Do(ctx, outbound.Call{Operation: "reach", Path: c.root + "/", Header: c.header(), JSON: true, Words: ErrorWords})
 	return err
 }
 
 // fetchToken begins a session: no cookies, GET and not HEAD, and a slash at the end, without which SAP redirects and
 // the token is lost (odata-v2.md §2). It is no fault if the answer has no token.
 func (c *Client) fetchToken(ctx context.Context) (http.Header, error) {
-	header := c.header.Clone()
+	header := c.header()
 	header.Set(tokenHeader, "fetch")
 	answer, err := c.out.Do(ctx, outbound.Call{
 		Operation: "fetch token", Path: c.root + "/", Header: header, JSON: true, Words: ErrorWords,

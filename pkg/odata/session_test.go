@@ -13,9 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
+	"github.com/closeloop/closeloop/pkg/settings/settingstest"
 )
 
 const root = "/sap/opu/odata/sap/API_MKT_INTERACTION_SRV"
@@ -113,7 +116,7 @@ func newClient(t *testing.T, h http.Handler, change ...func(*odata.Options)) *od
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := odata.Options{Outbound: out, ServiceRoot: root, Username: "u", Password: "p"}
+	o := odata.Options{Outbound: out, ServiceRoot: root, Username: "u", Password: settings.SecretOf("p")}
 	for _, f := range change {
 		f(&o)
 	}
@@ -290,7 +293,7 @@ func TestFetchThatFails(t *testing.T) {
 
 func TestWrongPasswordIsAskedOnce(t *testing.T) {
 	g := &gateway{}
-	c := newClient(t, g, func(o *odata.Options) { o.Password = "wrong-one" })
+	c := newClient(t, g, func(o *odata.Options) { o.Password = settings.SecretOf("wrong-one") })
 	if f := wantClass(t, create(t.Context(), c), fault.Unauthorized); strings.Contains(f.Error(), "wrong-one") {
 		t.Errorf("the fault shows the password: %v", f)
 	}
@@ -441,4 +444,14 @@ func TestRefusalAfterAnotherRenewedTheSessionFetchesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.want(t, 2, 2, 3)
+}
+
+func TestAPasswordThatIsReplacedInItsFileIsUsed(t *testing.T) {
+	g := &gateway{}
+	password, replace := settingstest.Rotating(t, "expired")
+	c := newClient(t, g, func(o *odata.Options) { o.Password = password })
+	wantClass(t, create(t.Context(), c), fault.Unauthorized)
+	replace("p")
+	bustest.Eventually(t, "the new password", func() bool { return create(t.Context(), c) == nil })
+	g.want(t, 1, 0, 1)
 }

@@ -88,14 +88,22 @@ func parseTime(data []byte) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if m := ticks.FindStringSubmatch(s); m != nil {
-		return ticksTime(m[1], m[2])
+		return sayable(ticksTime(m[1], m[2]))
 	}
 	for _, layout := range []string{time.RFC3339Nano, isoLocal} {
 		if t, err := time.Parse(layout, s); err == nil {
-			return t, nil
+			return sayable(t, nil)
 		}
 	}
 	return time.Time{}, errNotTime
+}
+
+// sayable refuses a time that neither ISO 8601 nor an event can say.
+func sayable(t time.Time, err error) (time.Time, error) {
+	if year := t.UTC().Year(); err == nil && (year < 1 || year > 9999) {
+		return time.Time{}, errNotTime
+	}
+	return t, err
 }
 
 // ticksTime: the milliseconds are UTC, the offset in minutes only says in which zone to show them.

@@ -173,7 +173,8 @@ const longestWait = 24 * time.Hour
 // retryAfter reads seconds or an HTTP date; 0 means that the vendor said nothing usable.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil {
+	seconds, err := strconv.Atoi(value) // of a number too large it gives the largest
+	if err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(min(max(seconds, 0), int(longestWait/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {

@@ -11,10 +11,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/time/rate"
 
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -192,16 +194,25 @@ func (c *Client) BaseURL() *url.URL {
 //	a read ran into the time limit                 Down
 //	a read was reset or cut off                    Transient
 //	the caller's context ended, nothing was lost   Transient, with the context's error
+//	a header cannot be sent, as a broken token     Unauthorized, nothing was sent
 //	the fleet's limits left no turn for it soon    Busy, nothing was sent
 //
 // Where the vendor answered, the answer comes with the fault, and the fault's cause is a [StatusError].
 func (c *Client) Do(ctx context.Context, call Call) (*Answer, error) {
+	ctx, span := c.startSpan(ctx, call)
+	answer, err := c.send(ctx, call, span)
+	span.end(answer, err)
+	return answer, err
+}
+
+func (c *Client) send(ctx context.Context, call Call, span callSpan) (*Answer, error) {
 	release, err := c.admit(ctx, call)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 
+	span.admitted()
 	start := time.Now()
 	answer, err := c.exchange(ctx, call)
 	took, outcome := time.Since(start), outcomeOf(err)
@@ -303,6 +314,12 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	}
 	if call.JSON {
 		setDefault(req.Header, "Accept", "application/json")
+	}
+	for name, values := range req.Header {
+		// The transport would refuse it too, and nobody could tell that from a write whose answer was lost.
+		if slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }) {
+			return nil, c.fault(fault.Unauthorized, call, "not sent, the header %s holds what no header can: check the credentials", name)
+		}
 	}
 	return req, nil
 }

@@ -1,12 +1,15 @@
 package outbound
 
 import (
-	"cmp"
 	"encoding/json"
+	"fmt"
+	"html"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -41,33 +44,88 @@ func Redact(s string, personal ...string) string {
 }
 
 func redactPersonal(s string, personal []string) string {
-	var texts []string
-	for _, p := range spellings(personal) {
-		p = strings.TrimSpace(strings.ToValidUTF8(p, ""))
-		if utf8.RuneCountInString(p) >= 3 {
-			texts = append(texts, regexp.QuoteMeta(p))
+	folded := strings.Map(fold, s)
+	hidden := make([]bool, len(folded))
+	found := false
+	for _, text := range spellings(personal) {
+		text = strings.Map(fold, text)
+		for from := 0; ; {
+			at := strings.Index(folded[from:], text)
+			if at < 0 {
+				break
+			}
+			for i := range text {
+				hidden[from+at+i] = true
+			}
+			found = true
+			_, size := utf8.DecodeRuneInString(text)
+			from += at + size // they may overlap
 		}
 	}
-	if len(texts) == 0 {
+	if !found {
 		return s
 	}
-	// The longest first, lest a first name leaves half of a full name.
-	slices.SortFunc(texts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	return regexp.MustCompile("(?i)"+strings.Join(texts, "|")).ReplaceAllString(s, "[personal]")
+	var b strings.Builder
+	at, before := 0, false
+	for _, r := range s {
+		switch {
+		case !hidden[at]:
+			b.WriteRune(r)
+		case !before:
+			b.WriteString("[personal]")
+		}
+		before = hidden[at]
+		at += utf8.RuneLen(fold(r))
+	}
+	return b.String()
 }
 
-// spellings adds to each text the forms in which a vendor may repeat it: on one line, line by line, and as JSON.
+// fold gives letters that differ in case alone the same rune.
+func fold(r rune) rune {
+	least := r
+	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+		least = min(least, f)
+	}
+	return least
+}
+
+// spellings gives each text of three characters or more in the forms in which a vendor may repeat it: on one line, line by
+// line, and as JSON, XML and parts of a URL write it.
 func spellings(texts []string) []string {
 	var all []string
 	for _, t := range texts {
-		all = append(all, t, plain(t))
-		all = append(all, strings.FieldsFunc(t, func(c rune) bool { return c == '\n' || c == '\r' })...)
-		if escaped, err := json.Marshal(t); err == nil {
-			all = append(all, strings.Trim(string(escaped), `"`))
+		t = strings.ToValidUTF8(t, "")
+		parts := append([]string{t, plain(t)}, strings.FieldsFunc(t, func(c rune) bool { return c == '\n' || c == '\r' })...)
+		for _, p := range parts {
+			if p = strings.TrimSpace(p); utf8.RuneCountInString(p) < 3 {
+				continue
+			}
+			escaped, _ := json.Marshal(p) // a text always encodes
+			inner := string(escaped[1 : len(escaped)-1])
+			all = append(all, p, inner, ascii(inner), html.EscapeString(p), inXML.Replace(p), url.QueryEscape(p), url.PathEscape(p))
 		}
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
+
+// ascii writes what is in a JSON string as writers do that take no risk: \u00eb for ë.
+func ascii(escaped string) string {
+	var b strings.Builder
+	for _, r := range escaped {
+		if r < utf8.RuneSelf {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+// inXML writes the named references, where html.EscapeString has the numbers of quotes.
+var inXML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&apos;")
 
 // plain puts a text on one line without control characters: it ends up in a message header.
 func plain(s string) string {

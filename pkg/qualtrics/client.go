@@ -16,6 +16,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 // Options says how to reach a brand. Exactly one of Token and OAuth is needed.
@@ -23,7 +24,7 @@ type Options struct {
 	// Outbound carries the calls; its base URL ends in /API/v3. Required.
 	Outbound *outbound.Client
 	// Token is the API token of a user (qualtrics.md §2.2).
-	Token string
+	Token settings.Secret
 	// OAuth are client credentials in place of a token (§2.3).
 	OAuth *OAuth
 	// DirectoryID is the XM Directory (POOL_…). Only WhoAmI, Directories, distributions, links and responses do without.
@@ -35,7 +36,7 @@ type Options struct {
 // Client calls one brand. It is safe for concurrent use.
 type Client struct {
 	out       *outbound.Client
-	token     string
+	token     settings.Secret
 	oauth     *bearer
 	directory string
 	log       *slog.Logger
@@ -49,9 +50,9 @@ func New(o Options) (*Client, error) {
 		return nil, errors.New("qualtrics: no outbound client given")
 	case !strings.HasSuffix(o.Outbound.BaseURL().Path, "/API/v3"):
 		return nil, errors.New("qualtrics: the base URL must end in /API/v3")
-	case (o.Token == "") == (o.OAuth == nil):
+	case o.Token.IsSet() == (o.OAuth != nil):
 		return nil, errors.New("qualtrics: give either an API token or OAuth client credentials")
-	case o.OAuth != nil && (o.OAuth.ClientID == "" || o.OAuth.ClientSecret == ""):
+	case o.OAuth != nil && (o.OAuth.ClientID == "" || !o.OAuth.ClientSecret.IsSet()):
 		return nil, errors.New("qualtrics: OAuth needs a client id and a client secret")
 	}
 	c := &Client{
@@ -183,7 +184,7 @@ func (c *Client) do(ctx context.Context, call outbound.Call) (*outbound.Answer, 
 	}
 	call.JSON, call.Words, call.Header = true, words, http.Header{}
 	if c.oauth == nil {
-		call.Header.Set("X-API-TOKEN", c.token)
+		call.Header.Set("X-API-TOKEN", c.token.Reveal())
 		return c.out.Do(ctx, call)
 	}
 	token, err := c.oauth.token(ctx)

@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
+	"github.com/closeloop/closeloop/pkg/settings"
+	"github.com/closeloop/closeloop/pkg/settings/settingstest"
 )
 
 const (
@@ -67,7 +70,7 @@ func serve(t *testing.T, answers map[string]string) (*qualtrics.Client, *api) {
 	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
 	a.url = s.URL
-	return newClient(t, s.URL, nil, qualtrics.Options{Token: token, DirectoryID: directory}), a
+	return newClient(t, s.URL, nil, qualtrics.Options{Token: settings.SecretOf(token), DirectoryID: directory}), a
 }
 
 func newClient(t *testing.T, url string, rt http.RoundTripper, o qualtrics.Options) *qualtrics.Client {
@@ -111,10 +114,10 @@ func TestNewNamesTheWrongOption(t *testing.T) {
 	}
 	good := out("https://eu.qualtrics.com/API/v3")
 	for want, o := range map[string]qualtrics.Options{
-		"no outbound client": {Token: token},
-		"/API/v3":            {Outbound: out("https://eu.qualtrics.com"), Token: token},
+		"no outbound client": {Token: settings.SecretOf(token)},
+		"/API/v3":            {Outbound: out("https://eu.qualtrics.com"), Token: settings.SecretOf(token)},
 		"either":             {Outbound: good},
-		"either an API":      {Outbound: good, Token: token, OAuth: &qualtrics.OAuth{ClientID: "a", ClientSecret: "b"}},
+		"either an API":      {Outbound: good, Token: settings.SecretOf(token), OAuth: &qualtrics.OAuth{ClientID: "a", ClientSecret: settings.SecretOf("b")}},
 		"client secret":      {Outbound: good, OAuth: &qualtrics.OAuth{ClientID: "a"}},
 	} {
 		if _, err := qualtrics.New(o); err == nil || !strings.Contains(err.Error(), want) {
@@ -130,7 +133,7 @@ func TestWhoAmITellsOfAProxiedCallAndAlarmsOnce(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	var log bytes.Buffer
-	c := newClient(t, s.URL, nil, qualtrics.Options{Token: token, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	c := newClient(t, s.URL, nil, qualtrics.Options{Token: settings.SecretOf(token), Log: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 2 {
 		got, err := c.WhoAmI(t.Context())
 		if want := (qualtrics.Account{BrandID: "simbrand", UserID: "UR_1", Datacenter: "sjc1", Notice: notice}); got != want || err != nil {
@@ -192,7 +195,7 @@ func TestFaultsHaveTheVendorsWords(t *testing.T) {
 func TestWrongTokenIsUnauthorizedAndNotShown(t *testing.T) {
 	s := httptest.NewServer(&api{t: t})
 	t.Cleanup(s.Close)
-	_, err := newClient(t, s.URL, nil, qualtrics.Options{Token: "wrong-token"}).WhoAmI(t.Context())
+	_, err := newClient(t, s.URL, nil, qualtrics.Options{Token: settings.SecretOf("wrong-token")}).WhoAmI(t.Context())
 	if f := wantClass(t, err, fault.Unauthorized); strings.Contains(f.Error(), "wrong-token") {
 		t.Errorf("the fault shows the token: %v", f)
 	}
@@ -214,7 +217,7 @@ func TestNothingIsSentWithoutAnID(t *testing.T) {
 	_, err = c.CreateDistribution(t.Context(), qualtrics.Distribution{SurveyID: survey, BatchID: "BT_1"})
 	wantClass(t, err, fault.Invalid)
 
-	bare := newClient(t, "https://eu.qualtrics.com", nil, qualtrics.Options{Token: token})
+	bare := newClient(t, "https://eu.qualtrics.com", nil, qualtrics.Options{Token: settings.SecretOf(token)})
 	_, err = bare.CreateBatch(t.Context(), nil, time.Now())
 	if f := wantClass(t, err, fault.Unauthorized); !strings.Contains(f.Reason, "no directory id is set") {
 		t.Errorf("reason = %q", f.Reason)
@@ -243,4 +246,15 @@ func TestTimes(t *testing.T) {
 	if _, err := qualtrics.ParseTime("15.01.2026"); err == nil {
 		t.Error("15.01.2026 was read")
 	}
+}
+
+func TestATokenThatIsReplacedInItsFileIsUsed(t *testing.T) {
+	s := httptest.NewServer(&api{t: t, answers: map[string]string{"GET /whoami": `{"result":{"brandId":"simbrand"}}`}})
+	t.Cleanup(s.Close)
+	secret, replace := settingstest.Rotating(t, "revoked-token")
+	c := newClient(t, s.URL, nil, qualtrics.Options{Token: secret})
+	_, err := c.WhoAmI(t.Context())
+	wantClass(t, err, fault.Unauthorized)
+	replace(token)
+	bustest.Eventually(t, "the new token", func() bool { _, err := c.WhoAmI(t.Context()); return err == nil })
 }

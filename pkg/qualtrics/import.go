@@ -169,7 +169,7 @@ type ImportEntry struct {
 func (c *Client) ImportReport(ctx context.Context, importID string) iter.Seq2[[]ImportEntry, error] {
 	call := outbound.Call{Operation: "import report", Path: c.inDirectory("imports", "api-import", "jobs", importID, "report")}
 	return func(yield func([]ImportEntry, error) bool) {
-		for last := ""; ; {
+		for seen := map[string]bool{}; ; {
 			var body struct {
 				Results struct {
 					Entries []ImportEntry `json:"importReportEntries"`
@@ -180,14 +180,14 @@ func (c *Client) ImportReport(ctx context.Context, importID string) iter.Seq2[[]
 			if err == nil {
 				err = answer.Decode(&body)
 			}
-			if err == nil && body.SkipToken != "" && body.SkipToken == last {
+			if err == nil && seen[body.SkipToken] {
 				err = answer.Malformed("its pages go round in circles")
 			}
 			if !yield(body.Results.Entries, err) || err != nil || body.SkipToken == "" {
 				return
 			}
-			last = body.SkipToken
-			call.Query = url.Values{"skipToken": {last}}
+			seen[body.SkipToken] = true
+			call.Query = url.Values{"skipToken": {body.SkipToken}}
 		}
 	}
 }

@@ -12,11 +12,13 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 // OAuth are client credentials (qualtrics.md §2.3).
 type OAuth struct {
-	ClientID, ClientSecret string
+	ClientID     string
+	ClientSecret settings.Secret
 	// Scope lists scopes, separated by spaces. Which ones distributions, batches and responses need is not documented
 	// (§9, row 12).
 	Scope string
@@ -72,12 +74,13 @@ func (b *bearer) fetch(ctx context.Context) (string, error) {
 	if b.Scope != "" {
 		form.Set("scope", b.Scope)
 	}
+	secret := b.ClientSecret.Reveal()
 	r := http.Request{Header: http.Header{}}
-	r.SetBasicAuth(b.ClientID, b.ClientSecret)
+	r.SetBasicAuth(b.ClientID, secret)
 	answer, err := b.out.Do(ctx, outbound.Call{
 		Operation: "fetch access token", Method: http.MethodPost, URL: b.url, Header: r.Header,
 		Body: []byte(form.Encode()), ContentType: "application/x-www-form-urlencoded", JSON: true,
-		Personal: []string{b.ClientID, b.ClientSecret}, Words: oauthWords,
+		Personal: []string{b.ClientID, secret}, Words: oauthWords,
 	})
 	if fault.Is(err, fault.Refused) { // A wrong client or scope is no message's fault.
 		f := *fault.From(err)
@@ -99,7 +102,7 @@ func (b *bearer) fetch(ctx context.Context) (string, error) {
 	}
 	life, now := defaultLife, b.now()
 	if grant.ExpiresIn != nil {
-		life = time.Duration(*grant.ExpiresIn * float64(time.Second))
+		life = outbound.TokenLife(*grant.ExpiresIn)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

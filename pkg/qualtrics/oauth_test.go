@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
+	"github.com/closeloop/closeloop/pkg/settings"
+	"github.com/closeloop/closeloop/pkg/settings/settingstest"
 )
 
 // authority grants tokens t1, t2, … and lets only the latest one in.
@@ -79,7 +82,7 @@ func oauthClient(t *testing.T, a *authority) *qualtrics.Client {
 	s := httptest.NewServer(a)
 	t.Cleanup(s.Close)
 	return newClient(t, s.URL, nil, qualtrics.Options{OAuth: &qualtrics.OAuth{
-		ClientID: "invented-client", ClientSecret: "invented-secret", Scope: "read:users manage:all",
+		ClientID: "invented-client", ClientSecret: settings.SecretOf("invented-secret"), Scope: "read:users manage:all",
 	}})
 }
 
@@ -139,7 +142,7 @@ func TestAccessTokenThatIsNeverGoodIsUnauthorized(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(s.Close)
-	c := newClient(t, s.URL, nil, qualtrics.Options{OAuth: &qualtrics.OAuth{ClientID: "invented-client", ClientSecret: "invented-secret", Scope: "read:users manage:all"}})
+	c := newClient(t, s.URL, nil, qualtrics.Options{OAuth: &qualtrics.OAuth{ClientID: "invented-client", ClientSecret: settings.SecretOf("invented-secret"), Scope: "read:users manage:all"}})
 	_, err := c.WhoAmI(t.Context())
 	wantClass(t, err, fault.Unauthorized)
 	a.want(t, 2, 2)
@@ -229,13 +232,25 @@ func TestForbiddenWithClientCredentialsNamesTheScopes(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 	}))
 	t.Cleanup(s.Close)
-	o := qualtrics.Options{OAuth: &qualtrics.OAuth{ClientID: "invented-client", ClientSecret: "invented-secret", Scope: "read:users manage:all"}}
+	o := qualtrics.Options{OAuth: &qualtrics.OAuth{ClientID: "invented-client", ClientSecret: settings.SecretOf("invented-secret"), Scope: "read:users manage:all"}}
 	_, err := newClient(t, s.URL, nil, o).WhoAmI(t.Context())
 	if f := wantClass(t, err, fault.Forbidden); !strings.Contains(f.Reason, "QUALTRICS_SCOPE") {
 		t.Errorf("says %s", f.Reason)
 	}
-	_, err = newClient(t, s.URL, nil, qualtrics.Options{Token: token}).WhoAmI(t.Context())
+	_, err = newClient(t, s.URL, nil, qualtrics.Options{Token: settings.SecretOf(token)}).WhoAmI(t.Context())
 	if f := wantClass(t, err, fault.Forbidden); strings.Contains(f.Reason, "QUALTRICS_SCOPE") {
 		t.Errorf("with a token it says %s", f.Reason)
 	}
+}
+
+func TestAClientSecretThatIsReplacedInItsFileIsUsed(t *testing.T) {
+	a := &authority{life: 0} // so that each call fetches a token
+	s := httptest.NewServer(a)
+	t.Cleanup(s.Close)
+	secret, replace := settingstest.Rotating(t, "old-secret")
+	c := newClient(t, s.URL, nil, qualtrics.Options{OAuth: &qualtrics.OAuth{ClientID: "invented-client", ClientSecret: secret, Scope: "read:users manage:all"}})
+	_, err := c.WhoAmI(t.Context())
+	wantClass(t, err, fault.Unauthorized)
+	replace("invented-secret")
+	bustest.Eventually(t, "the new secret", func() bool { _, err := c.WhoAmI(t.Context()); return err == nil })
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 const inDirectory = "/directories/" + directory
@@ -93,7 +94,7 @@ func TestWriteWithLostAnswerIsUnknownAndSentOnce(t *testing.T) {
 					answer(w, r)
 				}))
 				t.Cleanup(s.Close)
-				err := write(t, newClient(t, s.URL, nil, qualtrics.Options{Token: token, DirectoryID: directory}))
+				err := write(t, newClient(t, s.URL, nil, qualtrics.Options{Token: settings.SecretOf(token), DirectoryID: directory}))
 				if wantClass(t, err, fault.Unknown); sent.Load() != 1 {
 					t.Errorf("sent %d times", sent.Load())
 				}
@@ -375,7 +376,7 @@ func askNext(t *testing.T, base, next string) (hosts []string, last error) {
 			body = result(`{"elements":[],"nextPage":"` + next + `"}`)
 		}
 		return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body))}, nil
-	}), qualtrics.Options{Token: token})
+	}), qualtrics.Options{Token: settings.SecretOf(token)})
 	for _, err := range c.Links(t.Context(), "EMD_1", survey) {
 		last = err
 	}

@@ -23,7 +23,7 @@ type Settings struct {
 	ClientSecret settings.Secret `envconfig:"QUALTRICS_CLIENT_SECRET" desc:"its secret"`
 	Scope        string          `envconfig:"QUALTRICS_SCOPE" default:"manage:all" desc:"OAuth scopes, separated by spaces"`
 	PerMinute    int             `envconfig:"QUALTRICS_PER_MINUTE" default:"2900" desc:"calls a minute of all replicas of all services together; the brand has 3,000, shared with its other integrations; 0: no limit"`
-	GroupLimits  map[string]int  `envconfig:"QUALTRICS_LIMITS" desc:"limits a minute of single groups of calls, in place of the published ones: links:400,contacts:300; of contacts, searches, transactions, batches, imports, importStatus, links, history, subscriptions, responses; 0: no limit"`
+	GroupLimits  map[string]int  `envconfig:"QUALTRICS_LIMITS" desc:"limits a minute of single groups of calls, in place of the published ones: links:400,contacts:300; of contacts, searches, transactions, batches, imports, importStatus, links, history, subscriptions, responses, erasures; 0: no limit"`
 	Calls        int             `envconfig:"QUALTRICS_PARALLEL_CALLS" default:"8" desc:"parallel calls of this replica"`
 	FleetCalls   int             `envconfig:"QUALTRICS_FLEET_PARALLEL" default:"0" desc:"parallel calls of all replicas of all services together; 0: no limit, as none is documented"`
 }
@@ -31,9 +31,9 @@ type Settings struct {
 // Validate reports what cannot work.
 func (s *Settings) Validate() error {
 	switch {
-	case (s.APIToken == "") == (s.ClientID == ""):
+	case s.APIToken.IsSet() == (s.ClientID != ""):
 		return errors.New("set either QUALTRICS_API_TOKEN or QUALTRICS_CLIENT_ID with QUALTRICS_CLIENT_SECRET")
-	case s.ClientID != "" && s.ClientSecret == "":
+	case s.ClientID != "" && !s.ClientSecret.IsSet():
 		return errors.New("QUALTRICS_CLIENT_SECRET is missing")
 	case s.Calls < 1 || s.PerMinute < 0:
 		return errors.New("QUALTRICS_PARALLEL_CALLS must be at least 1, QUALTRICS_PER_MINUTE at least 0")
@@ -56,6 +56,7 @@ const Vendor = "qualtrics"
 var published = map[string]int{
 	"contacts": 500, "searches": 500, "transactions": 500, "batches": 500, "imports": 100, "importStatus": 500,
 	"links": 500, "history": 300, "subscriptions": 120, "responses": 240,
+	"erasures": 20,
 }
 
 // groups are the operations that these limits are for.
@@ -72,6 +73,8 @@ var groups = map[string]string{
 	"create subscription": "subscriptions",
 	"delete subscription": "subscriptions",
 	"read response":       "responses",
+	"erase personal data": "erasures",
+	"read erasure":        "erasures",
 }
 
 // Limits are those of the whole fleet: what Qualtrics publishes, but for what the settings change.
@@ -103,9 +106,9 @@ func (s *Settings) Client(o ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("QUALTRICS_BASE_URL: %w", err)
 	}
-	client := Options{Outbound: calls, Token: s.APIToken.Reveal(), DirectoryID: o.DirectoryID, Log: o.Log}
+	client := Options{Outbound: calls, Token: s.APIToken, DirectoryID: o.DirectoryID, Log: o.Log}
 	if s.ClientID != "" {
-		client.OAuth = &OAuth{ClientID: s.ClientID, ClientSecret: s.ClientSecret.Reveal(), Scope: s.Scope}
+		client.OAuth = &OAuth{ClientID: s.ClientID, ClientSecret: s.ClientSecret, Scope: s.Scope}
 	}
 	return New(client)
 }

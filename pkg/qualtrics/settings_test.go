@@ -5,10 +5,11 @@ import (
 	"testing"
 
 	"github.com/closeloop/closeloop/pkg/qualtrics"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 func TestLimitsAreThePublishedOnesUnlessSet(t *testing.T) {
-	s := qualtrics.Settings{APIToken: "token", Calls: 1, PerMinute: 2900, FleetCalls: 3, GroupLimits: map[string]int{"links": 400, "history": 0}}
+	s := qualtrics.Settings{APIToken: settings.SecretOf("token"), Calls: 1, PerMinute: 2900, FleetCalls: 3, GroupLimits: map[string]int{"links": 400, "history": 0}}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,7 @@ func TestLimitsAreThePublishedOnesUnlessSet(t *testing.T) {
 
 func TestUnknownLimitsAreNamed(t *testing.T) {
 	for _, wrong := range []map[string]int{{"link": 400}, {"links": -1}} {
-		s := qualtrics.Settings{APIToken: "token", Calls: 1, GroupLimits: wrong}
+		s := qualtrics.Settings{APIToken: settings.SecretOf("token"), Calls: 1, GroupLimits: wrong}
 		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), "QUALTRICS_LIMITS") {
 			t.Errorf("%v: %v", wrong, err)
 		}

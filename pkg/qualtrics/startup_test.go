@@ -18,6 +18,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 // front is the API's answers to the start-up questions, which a test may change on the way.
@@ -60,7 +61,7 @@ func startUp(t *testing.T, f *front, directory string) (*qualtrics.Startup, *pro
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	log, metrics := slog.New(slog.NewTextHandler(f, nil)), prometheus.NewRegistry()
-	startup, err := newClient(t, s.URL, nil, qualtrics.Options{Token: token, DirectoryID: directory, Log: log}).Startup(log, metrics)
+	startup, err := newClient(t, s.URL, nil, qualtrics.Options{Token: settings.SecretOf(token), DirectoryID: directory, Log: log}).Startup(log, metrics)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,11 +165,13 @@ func (t *timestamp) UnmarshalJSON(data []byte) error {
 	var s string
 	if json.Unmarshal(data, &s) == nil {
 		t.Time, _ = ParseTime(s)
-		return nil
 	}
 	var millis int64
 	if json.Unmarshal(data, &millis) == nil && millis != 0 {
 		t.Time = time.UnixMilli(millis).UTC()
+	}
+	if year := t.Year(); year < 1 || year > 9999 { // no event could say it
+		t.Time = time.Time{}
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
@@ -33,6 +32,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/pkg/quota"
 	"github.com/closeloop/closeloop/pkg/settings"
+	"github.com/closeloop/closeloop/pkg/tracing"
 )
 
 // Exit codes of [Main].
@@ -49,12 +49,12 @@ var ErrStart = errors.New("cannot start")
 
 // Common is what every service's settings embed.
 type Common struct {
-	NATSURL       string        `envconfig:"NATS_URL" default:"nats://127.0.0.1:4222" desc:"address of NATS, with user and password where it needs them"`
-	NATSCredsFile string        `envconfig:"NATS_CREDS_FILE" desc:"file with NATS credentials"`
-	HTTPAddr      string        `envconfig:"HTTP_ADDR" default:":8080" desc:"where the HTTP door listens"`
-	LogLevel      string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
-	LogFormat     string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text (coloured on a terminal), json, or auto: text on a terminal, json elsewhere"`
-	DrainTimeout  time.Duration `envconfig:"DRAIN_TIMEOUT" default:"20s" desc:"how long a stopping service may take to finish what it holds"`
+	NATS         bus.Connection
+	HTTPAddr     string        `envconfig:"HTTP_ADDR" default:":8080" desc:"where the HTTP door listens"`
+	LogLevel     string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
+	LogFormat    string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text (coloured on a terminal), json, or auto: text on a terminal, json elsewhere"`
+	DrainTimeout time.Duration `envconfig:"DRAIN_TIMEOUT" default:"20s" desc:"how long a stopping service may take to finish what it holds"`
+	Tracing      tracing.Settings
 	httpdoor.Settings
 }
 
@@ -120,7 +120,7 @@ func (h *Host) OnStop(f func(context.Context)) { h.stops = append(h.stops, f) }
 func (h *Host) Ledger() *effect.Ledger {
 	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Effects}
 	h.Door.AddCheck(h.Name+" ledger", nil, bucket.ready)
-	return effect.New(bucket)
+	return effect.New(bucket).WithMetrics(h.Metrics)
 }
 
 // Limiter keeps calls of the vendor within limits that hold for the whole fleet: all replicas of all services that name
@@ -129,7 +129,7 @@ func (h *Host) Ledger() *effect.Ledger {
 func (h *Host) Limiter(vendor string, l quota.Limits) outbound.Limiter {
 	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Limits}
 	h.Door.AddCheck(h.Name+" limits", nil, bucket.ready)
-	return quota.New(bucket, vendor, l, quota.WithLog(h.Log))
+	return quota.New(bucket, vendor, l, quota.WithLog(h.Log), quota.WithMetrics(h.Metrics))
 }
 
 // Outcomes listens for what the service's topology declares as answers to callers who wait.
@@ -164,7 +164,8 @@ func (h *Host) close(ctx context.Context) {
 	}
 }
 
-// Main runs one service as a process: --help and --version, then until SIGINT or SIGTERM. A second signal ends it at
+// Main runs one service as a process: --help, --version and --healthy (which asks the one that runs beside it), else until
+// SIGINT or SIGTERM. A second signal ends it at
 // once.
 func Main(d Definition) {
 	os.Exit(run(d, os.Args[1:], os.Stdout, os.Stderr))
@@ -179,6 +180,8 @@ func run(d Definition, args []string, stdout io.Writer, stderr *os.File) int {
 		case "--version", "version":
 			fmt.Fprintln(stdout, d.Name, Version())
 			return 0
+		case "--healthy", "healthy":
+			return healthy(d, stderr)
 		default:
 			fmt.Fprintf(stderr, "%s takes its settings from the environment; see %s --help\n", d.Name, d.Name)
 			return ExitSettings
@@ -193,6 +196,7 @@ func run(d Definition, args []string, stdout io.Writer, stderr *os.File) int {
 		fmt.Fprintf(stderr, "%s cannot start: %v\n", d.Name, err)
 		return ExitSettings
 	}
+	slog.SetDefault(log) // for what has no logger of its own
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	context.AfterFunc(ctx, cancel) // from here on a second signal has its default effect
@@ -204,20 +208,6 @@ func run(d Definition, args []string, stdout io.Writer, stderr *os.File) int {
 		return ExitFailed
 	}
 	return 0
-}
-
-// Version is the version of the build, or its commit.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return info.Main.Version + " " + s.Value
-		}
-	}
-	return info.Main.Version
 }
 
 // Run runs one service with loaded settings until ctx ends, then drains it.
@@ -234,16 +224,30 @@ type Shared struct {
 	Common *Common
 	// Listener of the one door; closed when RunAll returns.
 	Listener net.Listener
-	// InProcess connects to a server in this process instead of Common.NATSURL.
+	// InProcess connects to a server in this process instead of Common.NATS.
 	InProcess nats.InProcessConnProvider
 	// Mount adds handlers to the door before it serves.
 	Mount func(*httpdoor.Door)
 	// Ready is called when everything is started and the door is open. It must not block.
 	Ready func()
+
+	traces *tracing.Exporter
 }
 
 // doorGrace is how long a door finishes its requests, after the consumers have finished what they hold.
 const doorGrace = 5 * time.Second
+
+// traceGrace is how long sending the last spans may take: nothing else waits for it.
+const traceGrace = 3 * time.Second
+
+// sendTraces sends what is left of the traces.
+func sendTraces(ctx context.Context, log *slog.Logger, x *tracing.Exporter) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), traceGrace)
+	defer cancel()
+	if err := x.Shutdown(limited); err != nil {
+		log.Warn("the last spans could not be sent", "error", err)
+	}
+}
 
 // bodyLimit leaves room for headers in what the broker takes as one message (1 MiB by default): an event must fit also
 // when it is held for a retry or put into the dead letters.
@@ -253,13 +257,19 @@ const bodyLimit = 512 << 10
 // they hold (in standalone the vendors they call are behind the same door), the door finishes its requests, connections
 // close.
 func RunAll(ctx context.Context, log *slog.Logger, shared Shared, definitions ...Definition) error {
-	credentials, err := shared.Common.Credentials()
+	options, err := shared.Common.Options()
 	if err != nil {
-		return err
+		return errors.Join(err, shared.Listener.Close())
 	}
+	if shared.traces, err = tracing.Open(ctx, shared.Common.Tracing, Version(), log); err != nil {
+		return errors.Join(err, shared.Listener.Close())
+	}
+	defer sendTraces(ctx, log, shared.traces)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	door := httpdoor.New(httpdoor.Options{Name: doorName(definitions), Credentials: credentials, Log: log, Registerer: registry, Gatherer: registry, Grace: doorGrace, BodyLimit: bodyLimit})
+	options.Name, options.Log, options.Registerer, options.Gatherer = doorName(definitions), log, registry, registry
+	options.Grace, options.BodyLimit, options.Tracer = doorGrace, bodyLimit, shared.traces.For(doorName(definitions))
+	door := httpdoor.New(options)
 	door.Health()
 	if shared.Mount != nil {
 		shared.Mount(door)
@@ -330,12 +340,15 @@ func start(ctx context.Context, log *slog.Logger, shared Shared, door *httpdoor.
 		Name: d.Name, Log: log, Door: door, ctx: ctx,
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": d.Name}, registry),
 	}
+	if err := h.Metrics.Register(buildInfo()); err != nil {
+		return nil, err
+	}
 	if d.NoBroker {
 		return h, d.Start(ctx, h)
 	}
 	b, err := bus.Connect(ctx, bus.Options{
-		Service: d.Name, URL: shared.Common.NATSURL, CredsFile: shared.Common.NATSCredsFile,
-		InProcess: shared.InProcess, Log: log, Registerer: registry,
+		Service: d.Name, Connection: shared.Common.NATS, InProcess: shared.InProcess,
+		Log: log, Registerer: registry, Tracer: shared.traces.For(d.Name),
 	})
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@
 package settings
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -27,7 +28,8 @@ import (
 // Load reads the environment into the struct that into points to, without changing the environment. Fields tagged
 // `ignored:"true"` are left alone; a field without value and default keeps what it holds.
 //
-// A [Secret] or [Secrets] named NAME may also come from the file named by NAME_FILE, less line breaks at its end.
+// A [Secret] or [Secrets] named NAME may also come from the file named by NAME_FILE, less line breaks at its end, and follows
+// that file from then on.
 // After that fields tagged `required:"true"` must hold something, and each struct that has Validate() error is asked:
 // into itself and those within. The error joins all that is wrong, one line each, and names the variable.
 func Load(into any) error {
@@ -97,10 +99,14 @@ func (v variable) load() error {
 	if v.name == "" {
 		return fmt.Errorf(`settings: %s has no tag envconfig:"NAME"`, v.at)
 	}
-	value, err := v.value()
+	path, err := v.path()
 	if err != nil {
 		return err
 	}
+	if path != "" {
+		return v.follow(path)
+	}
+	value := cmp.Or(os.Getenv(v.name), v.tags.Get("default"))
 	if value == "" {
 		if v.required() && v.field.IsZero() {
 			return fmt.Errorf("%s is required: %s", v.name, v.what())
@@ -132,31 +138,25 @@ func (v variable) secret() bool {
 // file is the variable that names the file of a secret.
 func (v variable) file() string { return v.name + "_FILE" }
 
-// value is what is to be parsed: the variable, else the file of a secret, else the default.
-func (v variable) value() (string, error) {
-	value := os.Getenv(v.name)
-	if v.secret() && os.Getenv(v.file()) != "" {
-		if value != "" {
-			return "", fmt.Errorf("%s and %s are both set: which one counts?", v.name, v.file())
-		}
-		return v.fromFile(os.Getenv(v.file()))
+// path of the file that a secret comes from; empty where it comes from none.
+func (v variable) path() (string, error) {
+	if !v.secret() || os.Getenv(v.file()) == "" {
+		return "", nil
 	}
-	if value == "" {
-		value = v.tags.Get("default")
+	if os.Getenv(v.name) != "" {
+		return "", fmt.Errorf("%s and %s are both set: which one counts?", v.name, v.file())
 	}
-	return value, nil
+	return os.Getenv(v.file()), nil
 }
 
-func (v variable) fromFile(path string) (string, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", v.file(), err)
+func (v variable) follow(path string) error {
+	switch into := v.field.Addr().Interface().(type) {
+	case *Secret:
+		return into.follow(v.file(), path)
+	case *Secrets:
+		return into.follow(v.file(), path)
 	}
-	value := strings.TrimRight(string(content), "\r\n")
-	if value == "" {
-		return "", fmt.Errorf("%s: %s is empty", v.file(), path)
-	}
-	return value, nil
+	return nil
 }
 
 // nobody is a name that no variable can have.

@@ -13,8 +13,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/livefile"
+	"github.com/closeloop/closeloop/pkg/livefile/livefiletest"
 	"github.com/closeloop/closeloop/pkg/settings"
 )
 
@@ -24,7 +27,7 @@ type vendor struct {
 }
 
 func (v *vendor) Validate() error {
-	if v.URL != "" && v.Password == "" {
+	if v.URL != "" && !v.Password.IsSet() {
 		return errors.New("TEST_VENDOR_PASSWORD is missing for TEST_VENDOR_URL")
 	}
 	return nil
@@ -60,9 +63,9 @@ func TestLoadReadsVariablesAndDefaults(t *testing.T) {
 	}
 	want := all{
 		NATS:    "nats://localhost",
-		Keys:    settings.Secrets{"a", "b", "c"},
+		Keys:    settings.SecretsOf("a", "b", "c"),
 		limits:  limits{Workers: 4, Timeout: 5 * time.Second},
-		Vendor:  vendor{URL: "https://vendor", Password: "pa\"ss`w\\ord ä"},
+		Vendor:  vendor{URL: "https://vendor", Password: settings.SecretOf("pa\"ss`w\\ord ä")},
 		Address: &url.URL{Scheme: "https", Host: "example.com", Path: "/x"},
 		Names:   []string{"x", "y"},
 		private: 1,
@@ -108,8 +111,8 @@ func TestLoadReadsSecretsFromFiles(t *testing.T) {
 	if err := settings.Load(&got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Vendor.Password != " secret " || !slices.Equal(got.Keys, settings.Secrets{"a", "b"}) {
-		t.Errorf("got %q and %d keys", got.Vendor.Password.Reveal(), len(got.Keys))
+	if got.Vendor.Password.Reveal() != " secret " || !slices.Equal(got.Keys.Reveal(), []string{"a", "b"}) {
+		t.Errorf("got %q and %d keys", got.Vendor.Password.Reveal(), len(got.Keys.Reveal()))
 	}
 	if os.Getenv("TEST_VENDOR_PASSWORD") != "" {
 		t.Error("the secret went into the environment")
@@ -177,7 +180,9 @@ func TestSecretsNeverShow(t *testing.T) {
 	s := struct {
 		One  settings.Secret
 		Many settings.Secrets
-	}{text, settings.Secrets{text, text}}
+		// inside is not exported: whatever prints it cannot ask it to hide itself.
+		inside settings.Secret
+	}{settings.SecretOf(text), settings.SecretsOf(text, text), settings.SecretOf(text)}
 	var log bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		slog.New(h).Info("x", "one", s.One, "many", s.Many, "both", s)
@@ -188,7 +193,7 @@ func TestSecretsNeverShow(t *testing.T) {
 	}
 	wrongVerb := "%d %x"
 	shown := strings.Join([]string{
-		fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q %x", s, s, s, s, s, s), fmt.Sprintf(wrongVerb, s.One, s.One),
+		fmt.Sprint(s), fmt.Sprintf("%v %+v %#v", s, s, s), fmt.Sprintf("%v %s %q %x", s.Many, s.Many, s.Many, s.Many), fmt.Sprintf(wrongVerb, s.One, s),
 		fmt.Sprintf("%#v", s.One), s.One.GoString(), string(asJSON), log.String(),
 	}, "\n")
 	if strings.Contains(shown, text) || strings.Contains(shown, fmt.Sprintf("%x", text)) {
@@ -197,7 +202,7 @@ func TestSecretsNeverShow(t *testing.T) {
 	if n := strings.Count(shown, "••••"); n < 20 {
 		t.Errorf("masked %d times only in %s", n, shown)
 	}
-	if got := settings.Secret("").String(); got != "" {
+	if got := settings.SecretOf("").String(); got != "" {
 		t.Errorf("an empty secret shows as %q", got)
 	}
 }
@@ -237,9 +242,9 @@ func TestHelpListsEverySetting(t *testing.T) {
 func TestAttrsMaskSecretsAndUserInfo(t *testing.T) {
 	s := all{
 		NATS:    "nats://me:p@ss@one:4222,me:pass@two:4222",
-		Keys:    settings.Secrets{"pass", "pass"},
+		Keys:    settings.SecretsOf("pass", "pass"),
 		limits:  limits{Timeout: time.Minute},
-		Vendor:  vendor{URL: "https://vendor/path?at=@", Password: "pass"},
+		Vendor:  vendor{URL: "https://vendor/path?at=@", Password: settings.SecretOf("pass")},
 		Address: &url.URL{Scheme: "https", Host: "example.com", User: url.UserPassword("me", "pass")},
 		Names:   []string{"https://me:pass@host/", "x"},
 	}
@@ -248,7 +253,7 @@ func TestAttrsMaskSecretsAndUserInfo(t *testing.T) {
 		got = append(got, a.String())
 	}
 	want := []string{
-		"TEST_NATS_URL=nats://••••@one:4222,••••@two:4222", "TEST_KEYS=[•••• ••••]", "TEST_WORKERS=0", "TEST_TIMEOUT=1m0s",
+		"TEST_NATS_URL=nats://••••@one:4222,••••@two:4222", "TEST_KEYS=••••", "TEST_WORKERS=0", "TEST_TIMEOUT=1m0s",
 		"TEST_VENDOR_URL=https://vendor/path?at=@", "TEST_VENDOR_PASSWORD=••••", "TEST_ADDRESS=https://••••@example.com",
 		"TEST_NAMES=[https://••••@host/ x]",
 	}
@@ -264,4 +269,68 @@ func file(t *testing.T, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+type rotated struct {
+	Password settings.Secret  `envconfig:"TEST_PASSWORD"`
+	Keys     settings.Secrets `envconfig:"TEST_KEYS"`
+}
+
+func TestSecretsFollowTheirFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mounted := livefiletest.Mount(t, map[string]string{"password": "old\n", "keys": "k1"})
+		t.Setenv("TEST_PASSWORD_FILE", mounted.Path("password"))
+		t.Setenv("TEST_KEYS_FILE", mounted.Path("keys"))
+		got := rotated{}
+		if err := settings.Load(&got); err != nil {
+			t.Fatal(err)
+		}
+		copied := got // whoever has a copy has the same secret
+		for _, turn := range []struct {
+			password, keys string
+			wantPassword   string
+			wantKeys       []string
+		}{
+			{"new\n", "k1,k2\n", "new", []string{"k1", "k2"}},
+			{"newer", "k2", "newer", []string{"k2"}},
+			{"\n", " , \n", "newer", []string{"k2"}}, // empty: what was there stays
+			{"newest", "k3\nk4", "newest", []string{"k3", "k4"}},
+		} {
+			mounted.Update(map[string]string{"password": turn.password, "keys": turn.keys})
+			<-time.After(livefile.Every) // of the test's own clock
+			if p, k := copied.Password.Reveal(), copied.Keys.Reveal(); p != turn.wantPassword || !slices.Equal(k, turn.wantKeys) {
+				t.Errorf("after %q and %q: %q and %q", turn.password, turn.keys, p, k)
+			}
+		}
+		if !copied.Password.IsSet() || fmt.Sprint(copied) != "{•••• ••••}" {
+			t.Errorf("shown as %v", copied)
+		}
+	})
+}
+
+func TestAListThatIsNotAcceptedLeavesTheLastOneInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mounted := livefiletest.Mount(t, map[string]string{"keys": "k1"})
+		t.Setenv("TEST_KEYS_FILE", mounted.Path("keys"))
+		got := rotated{}
+		if err := settings.Load(&got); err != nil {
+			t.Fatal(err)
+		}
+		got.Keys.Accept(func(keys []string) error {
+			if slices.Contains(keys, "short") {
+				return errors.New("entry 2 is too short")
+			}
+			return nil
+		})
+		for _, turn := range []struct {
+			keys string
+			want []string
+		}{{"k2,short", []string{"k1"}}, {"k2,longer", []string{"k2", "longer"}}} {
+			mounted.Update(map[string]string{"keys": turn.keys})
+			<-time.After(livefile.Every) // of the test's own clock
+			if k := got.Keys.Reveal(); !slices.Equal(k, turn.want) {
+				t.Errorf("after %q: %q", turn.keys, k)
+			}
+		}
+	})
 }

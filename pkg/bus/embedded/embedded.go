@@ -28,6 +28,8 @@ type Options struct {
 	// Cluster makes the server one of several; see [Cluster].
 	Cluster *Cluster
 	Log     *slog.Logger
+	// Trace takes every line that says what a client did; nil for none. For tests of rights.
+	Trace func(line string)
 }
 
 // Cluster is a server's place among others.
@@ -64,7 +66,7 @@ func Start(o Options) (*Server, error) {
 		return nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
 	if o.Log != nil {
-		s.SetLoggerV2(logger{o.Log.With("part", "nats")}, false, false, false)
+		s.SetLoggerV2(logger{o.Log.With("part", "nats"), o.Trace}, false, o.Trace != nil, false)
 	}
 	s.Start()
 	if !s.ReadyForConnections(10 * time.Second) {
@@ -113,6 +115,15 @@ func free(host string, port int) error {
 // URL is where clients outside the process connect.
 func (s *Server) URL() string { return s.server.ClientURL() }
 
+// Accepted is how many connections of clients it has taken since its start, whatever became of them.
+func (s *Server) Accepted() uint64 {
+	v, err := s.server.Varz(nil)
+	if err != nil {
+		return 0
+	}
+	return v.TotalConnections
+}
+
 // InProcessConn connects within the process; it makes Server a [nats.InProcessConnProvider].
 func (s *Server) InProcessConn() (net.Conn, error) { return s.server.InProcessConn() }
 
@@ -125,13 +136,16 @@ func (s *Server) Stop() {
 var _ nats.InProcessConnProvider = (*Server)(nil)
 
 // logger gives the server's lines to slog. What it notices at start is of no interest beside our own lines.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log   *slog.Logger
+	trace func(string)
+}
 
 func (l logger) Noticef(format string, v ...any) { l.log.Debug(text(format, v)) }
 func (l logger) Warnf(format string, v ...any)   { l.log.Warn(text(format, v)) }
 func (l logger) Fatalf(format string, v ...any)  { l.log.Error(text(format, v)) }
 func (l logger) Errorf(format string, v ...any)  { l.log.Error(text(format, v)) }
 func (l logger) Debugf(format string, v ...any)  {}
-func (l logger) Tracef(format string, v ...any)  {}
+func (l logger) Tracef(format string, v ...any)  { l.trace(text(format, v)) }
 
 func text(format string, v []any) string { return strings.TrimSpace(fmt.Sprintf(format, v...)) }

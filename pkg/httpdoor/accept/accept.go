@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,6 +20,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/pkg/tracing"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 )
 
@@ -93,6 +95,9 @@ func Many[M proto.Message](ctx context.Context, a *Events, r *httpdoor.Request, 
 // repeated, which is harmless.
 func (a *Events) Store(ctx context.Context, events []event.Event) ([]Receipt, error) {
 	receipts := make([]Receipt, len(events))
+	if slices.ContainsFunc(events, func(e event.Event) bool { return e.LoopID != events[0].LoopID }) {
+		tracing.Many(ctx)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, e := range events {
@@ -122,7 +127,7 @@ func Refusal(err error) error {
 	return err
 }
 
-// Trace gives the event the trace of the request.
+// Trace gives the event the trace of the caller.
 func Trace(e event.Event, r *httpdoor.Request) event.Event {
 	e.TraceParent, e.TraceState = r.Header.Get("Traceparent"), r.Header.Get("Tracestate")
 	return e
@@ -136,7 +141,9 @@ func (a *Events) all(ctx context.Context, r *httpdoor.Request, subject string, m
 		if err != nil {
 			return nil, err
 		}
-		events[i] = a.again(ctx, Trace(e, r).AsSaid())
+		if events[i], err = a.again(ctx, Trace(e, r).AsSaid()); err != nil {
+			return nil, err
+		}
 		results[i] = result{message: m, receipt: Receipt{ID: e.ID, LoopID: e.LoopID}}
 	}
 	if r.Wait() <= 0 || a.Outcomes == nil {
@@ -147,15 +154,22 @@ func (a *Events) all(ctx context.Context, r *httpdoor.Request, subject string, m
 }
 
 // again lets a request that was refused be handled once more, even when it says the same: the vendor's side may have
-// been mended, and JetStream would take it for a repeat of the first.
-func (a *Events) again(ctx context.Context, e event.Event) event.Event {
+// been mended, and JetStream would take it for a repeat of the first. One whose person was forgotten is refused: to store it
+// would keep what nobody will ever use.
+func (a *Events) again(ctx context.Context, e event.Event) (event.Event, error) {
 	if a.Ledger == nil || a.Effect == nil {
-		return e
+		return e, nil
 	}
-	if record, err := a.Ledger.Look(ctx, a.Effect(e.Data)); err == nil && record.State == effect.Rejected {
-		return e.Again(record.Changed)
+	record, err := a.Ledger.Look(ctx, a.Effect(e.Data))
+	switch {
+	case err != nil:
+		return e, nil // the ledger is asked again before anything is done
+	case record.State == effect.Erased:
+		return e, httpdoor.Gone("this was asked for before, for a person who was forgotten: nothing is done under the same id again")
+	case record.State == effect.Rejected:
+		return e.Again(record.Changed), nil
 	}
-	return e
+	return e, nil
 }
 
 // await stores what is not known yet, and waits for its outcome.

@@ -100,8 +100,8 @@ func maxLength(s string) (int, error) {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil {
-		return 0, errors.New("MaxLength is not a number")
+	if err != nil || n < 0 {
+		return 0, errors.New("MaxLength is not a number of characters")
 	}
 	return n, nil
 }

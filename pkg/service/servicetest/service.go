@@ -55,12 +55,12 @@ func Start(t testing.TB, broker *bustest.Broker, define func() service.Definitio
 		env = Env{}
 	}
 	if !slices.ContainsFunc(slices.Collect(maps.Keys(env)), func(name string) bool {
-		return slices.Contains([]string{"INGRESS_AUTH", "INGRESS_BASIC_USERS", "INGRESS_API_KEYS"}, name)
+		return strings.HasPrefix(name, "INGRESS_")
 	}) {
 		env["INGRESS_AUTH"] = "none"
 	}
-	env["NATS_URL"] = broker.URL()
 	d, common := define(), &service.Common{}
+	maps.Copy(env, broker.Env(d.Name))
 	if err := Load(env, d.Settings, common); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 // Recognition is what is to be submitted, for one recipient: with several the outcome would be unclear when one is
@@ -69,11 +70,11 @@ type Submitted struct {
 type Client struct {
 	outbound *outbound.Client
 	base     *url.URL
-	apiKey   string
+	apiKey   settings.Secret
 }
 
 // New makes a client for the base URL that calls has, with the key of the header apikey (§2.1).
-func New(calls *outbound.Client, base *url.URL, apiKey string) *Client {
+func New(calls *outbound.Client, base *url.URL, apiKey settings.Secret) *Client {
 	return &Client{outbound: calls, base: base, apiKey: apiKey}
 }
 
@@ -202,7 +203,7 @@ func (c *Client) Reach(ctx context.Context) error {
 
 func (c *Client) call(ctx context.Context, call outbound.Call) (*outbound.Answer, error) {
 	call.JSON = true
-	call.Header = http.Header{"Apikey": {c.apiKey}, "Accept": {"application/json"}}
+	call.Header = http.Header{"Apikey": {c.apiKey.Reveal()}, "Accept": {"application/json"}}
 	call.Words = words
 	return c.outbound.Do(ctx, call)
 }

@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/pkg/service/servicetest"
+	"github.com/closeloop/closeloop/pkg/settings"
+	"github.com/closeloop/closeloop/pkg/settings/settingstest"
 	"github.com/closeloop/closeloop/services/awardco-recognizer/awardco"
 )
 
@@ -27,7 +30,7 @@ func connect(t *testing.T) (*servicetest.Vendor, *awardco.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v, awardco.New(calls, base, "key")
+	return v, awardco.New(calls, base, settings.SecretOf("key"))
 }
 
 func say(body any) servicetest.Handler {
@@ -164,7 +167,7 @@ func TestIntakeSendsTheBodyOfTheSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	intake, err := awardco.NewIntake(calls, v.URL+"/x/y?key=k", http.Header{"X-Key": {"secret"}},
+	intake, err := awardco.NewIntake(calls, settings.SecretOf(v.URL+"/x/y?key=k"), awardco.IntakeKey{Header: "X-Key", Value: settings.SecretOf("secret")},
 		map[string]string{"to.id": "recipient", "to.why": "note", "programme": "program", "marks": "tags", "ref": "reference"})
 	if err != nil {
 		t.Fatal(err)
@@ -198,5 +201,42 @@ func TestIntakeSendsTheBodyOfTheSettings(t *testing.T) {
 	want := `{"marks":["ref-R_1"],"programme":"P","ref":"R_1","to":{"id":"E1","why":"Great [ref-R_1]"}}`
 	if call.Body != want || call.Header.Get("X-Key") != "secret" || call.Query.Get("key") != "k" {
 		t.Errorf("%s %v", call.Body, call.Header)
+	}
+}
+
+func TestKeysThatAreReplacedInTheirFilesAreUsed(t *testing.T) {
+	v := servicetest.NewVendor(t)
+	v.Handle("POST /x/new", say(nil))
+	v.Handle("POST /x/old", say(nil))
+	calls, err := outbound.New(outbound.Options{Vendor: "awardco", BaseURL: v.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, move := settingstest.Rotating(t, v.URL+"/x/old?key=k1")
+	key, replace := settingstest.Rotating(t, "one")
+	intake, err := awardco.NewIntake(calls, address, awardco.IntakeKey{Header: "X-Key", Value: key}, map[string]string{"to": "recipient"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit := func() {
+		t.Helper()
+		if _, err := intake.Submit(t.Context(), awardco.Recognition{Reference: "R_1", Recipient: "E1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	submit()
+	move(v.URL + "/x/new?key=k2")
+	replace("two")
+	bustest.Eventually(t, "the new address with the new key", func() bool {
+		submit()
+		for _, call := range v.Calls("POST /x/new") {
+			if call.Header.Get("X-Key") == "two" && call.Query.Get("key") == "k2" {
+				return true
+			}
+		}
+		return false
+	})
+	if old := v.Calls("POST /x/old")[0]; old.Header.Get("X-Key") != "one" || old.Query.Get("key") != "k1" {
+		t.Errorf("first sent %v to %v", old.Header, old.Query)
 	}
 }

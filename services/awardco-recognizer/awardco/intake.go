@@ -10,24 +10,39 @@ import (
 	"strings"
 
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 // Intake is the other door: it posts an external recognition to an address that Awardco supplies, where it waits in the
 // approvals queue (§4, §5). Address, body and answer are not documented, so all three are as the settings say.
 type Intake struct {
 	outbound *outbound.Client
-	address  string
-	header   http.Header
+	address  settings.Secret
+	key      IntakeKey
 	fields   map[string]string
 }
 
 // IntakeValues are what a field of the body may hold.
 var IntakeValues = []string{"recipient", "note", "program", "title", "reference", "tag", "tags"}
 
+// IntakeKey goes along in a header, where there is one.
+type IntakeKey struct {
+	Header string
+	Value  settings.Secret
+}
+
+func (k IntakeKey) header() http.Header {
+	header := http.Header{}
+	if k.Value.IsSet() {
+		header.Set(k.Header, k.Value.Reveal())
+	}
+	return header
+}
+
 // NewIntake makes an intake for an address. fields gives for each name in the body what it holds, one of
-// [IntakeValues]; dots in a name lead into objects. header goes along.
-func NewIntake(calls *outbound.Client, address string, header http.Header, fields map[string]string) (*Intake, error) {
-	if _, err := IntakeHost(address); err != nil {
+// [IntakeValues]; dots in a name lead into objects.
+func NewIntake(calls *outbound.Client, address settings.Secret, key IntakeKey, fields map[string]string) (*Intake, error) {
+	if _, err := IntakeHost(address.Reveal()); err != nil {
 		return nil, err
 	}
 	for name, value := range fields {
@@ -35,7 +50,7 @@ func NewIntake(calls *outbound.Client, address string, header http.Header, field
 			return nil, fmt.Errorf("%s=%s: the value is none of %s", name, value, strings.Join(IntakeValues, ", "))
 		}
 	}
-	return &Intake{calls, address, header, fields}, nil
+	return &Intake{calls, address, key, fields}, nil
 }
 
 // IntakeHost gives scheme and host of an intake's address. The error does not show the address: it may be a key.
@@ -54,7 +69,7 @@ func (i *Intake) Submit(ctx context.Context, r Recognition) (Submitted, error) {
 		return Submitted{}, err
 	}
 	answer, err := i.outbound.Do(ctx, outbound.Call{
-		Operation: "external recognition", Method: http.MethodPost, URL: i.address, Header: i.header, Write: true, JSON: true,
+		Operation: "external recognition", Method: http.MethodPost, URL: i.address.Reveal(), Header: i.key.header(), Write: true, JSON: true,
 		Body: body, ContentType: "application/json", Personal: r.personal(), Words: words,
 	})
 	if err != nil {

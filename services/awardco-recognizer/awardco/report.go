@@ -115,7 +115,7 @@ func (c *Client) searchReport(ctx context.Context, done *reportDone, reference s
 		query.Set("page", strconv.Itoa(page))
 		base.RawQuery = query.Encode()
 		answer, err := c.outbound.Do(ctx, outbound.Call{
-			Operation: "read report", URL: base.String(), Header: http.Header{"Apikey": {c.apiKey}, "Accept": {"text/csv"}}, Words: words,
+			Operation: "read report", URL: base.String(), Header: http.Header{"Apikey": {c.apiKey.Reveal()}, "Accept": {"text/csv"}}, Words: words,
 		})
 		if err != nil {
 			return Submitted{}, false, err

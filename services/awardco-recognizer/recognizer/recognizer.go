@@ -107,7 +107,7 @@ func (r *recognizer) connect(h *service.Host) error {
 		if err != nil {
 			return fmt.Errorf("AWARDCO_BASE_URL: %w", err)
 		}
-		r.awardco = awardco.New(calls, base, s.APIKey.Reveal())
+		r.awardco = awardco.New(calls, base, s.APIKey)
 	}
 	if s.Mode != modeExternal {
 		r.submit = r.awardco.Submit
@@ -117,16 +117,14 @@ func (r *recognizer) connect(h *service.Host) error {
 	if err != nil {
 		return fmt.Errorf("AWARDCO_INTAKE_URL %w", err)
 	}
+	s.IntakeURL.Accept(func(address string) error { _, err := awardco.IntakeHost(address); return err })
 	options.BaseURL = host
 	calls, err := outbound.New(options)
 	if err != nil {
 		return fmt.Errorf("AWARDCO_INTAKE_URL: %w", err)
 	}
-	header := http.Header{}
-	if s.IntakeKey != "" {
-		header.Set(s.IntakeKeyHeader, s.IntakeKey.Reveal())
-	}
-	intake, err := awardco.NewIntake(calls, s.IntakeURL.Reveal(), header, s.IntakeFields)
+	key := awardco.IntakeKey{Header: s.IntakeKeyHeader, Value: s.IntakeKey}
+	intake, err := awardco.NewIntake(calls, s.IntakeURL, key, s.IntakeFields)
 	if err != nil {
 		return fmt.Errorf("AWARDCO_INTAKE_FIELDS: %w", err)
 	}

@@ -110,13 +110,13 @@ func (s *Settings) Validate() error {
 	}
 	api := s.needsAPI()
 	say(api && s.BaseURL == "", "AWARDCO_BASE_URL is required: Awardco's API; ends in /api")
-	say(api && s.APIKey == "", "AWARDCO_API_KEY is required: key of the header apikey (or AWARDCO_API_KEY_FILE)")
+	say(api && !s.APIKey.IsSet(), "AWARDCO_API_KEY is required: key of the header apikey (or AWARDCO_API_KEY_FILE)")
 	// Elsewhere every recognition would be refused with 404.
 	say(s.BaseURL != "" && !strings.HasSuffix(strings.TrimSuffix(s.BaseURL, "/"), "/api"), "AWARDCO_BASE_URL must end in /api")
 	if s.Mode == modeExternal {
 		_, err := awardco.IntakeHost(s.IntakeURL.Reveal())
 		say(err != nil, "AWARDCO_INTAKE_URL %w", err)
-		_, err = awardco.NewIntake(nil, "https://host", nil, s.IntakeFields)
+		_, err = awardco.NewIntake(nil, settings.SecretOf("https://host"), awardco.IntakeKey{}, s.IntakeFields)
 		say(err != nil, "AWARDCO_INTAKE_FIELDS: %w", err)
 		say(s.TrustFeed, "AWARDCO_TRUST_FEED cannot be with AWARDCO_MODE=external: nothing shows what waits for approval")
 	}

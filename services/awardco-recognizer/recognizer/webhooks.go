@@ -29,15 +29,11 @@ const webhookTimeout = 2500 * time.Millisecond
 type webhooks struct {
 	*decisions
 	settings *Settings
-	secrets  []string
 	counted  *prometheus.CounterVec
 }
 
 func webhookDoor(h *service.Host, s *Settings, d *decisions) error {
 	w := &webhooks{decisions: d, settings: s}
-	for _, secret := range s.WebhookSecrets {
-		w.secrets = append(w.secrets, secret.Reveal())
-	}
 	w.counted = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "closeloop_awardco_webhooks_total",
 		Help: "Deliveries of Awardco's webhook, by what became of them: published, repeated, other_event, unknown_recognition (kept until the id is known), unsigned, broken, failed.",
@@ -71,7 +67,7 @@ func (w *webhooks) receive(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 func (w *webhooks) take(ctx context.Context, r *httpdoor.Request) (outcome string, err error) {
 	at := time.Now().UTC()
 	if w.settings.WebhookScheme == schemeAwardco {
-		if at, err = webhook.Verify(r.Header, r.Body, w.secrets, at); err != nil {
+		if at, err = webhook.Verify(r.Header, r.Body, w.settings.WebhookSecrets.Reveal(), at); err != nil {
 			return "unsigned", httpdoor.Unauthorized(err.Error())
 		}
 	}

@@ -11,14 +11,16 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 )
 
 // login makes calls as the technical user: by name and password, or by a token (sap-sales-cloud.md §4).
 type login struct {
-	out                *outbound.Client
-	username, password string
-	token              bool
-	flight             singleflight.Group
+	out      *outbound.Client
+	username string
+	password settings.Secret
+	token    bool
+	flight   singleflight.Group
 
 	mu    sync.Mutex
 	held  string
@@ -54,7 +56,7 @@ func (l *login) withToken(ctx context.Context, call outbound.Call) (*outbound.An
 
 func (l *login) basic() http.Header {
 	r := http.Request{Header: http.Header{}}
-	r.SetBasicAuth(l.username, l.password)
+	r.SetBasicAuth(l.username, l.password.Reveal())
 	return r.Header
 }
 
@@ -150,7 +152,7 @@ func (g *grant) UnmarshalJSON(body []byte) error {
 	if g.token = f.AccessToken; g.token == "" {
 		g.token = f.Token
 	}
-	if g.life = time.Duration(f.ExpiresIn * float64(time.Second)); g.life == 0 {
+	if g.life = outbound.TokenLife(f.ExpiresIn); g.life == 0 {
 		g.life = tokenLife
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 	"github.com/closeloop/closeloop/services/c4c-tasker/sales"
 )
 
@@ -28,7 +29,8 @@ const tasks = Root + "/task-service/tasks"
 // Options are what a tenant decides. What the contract does not document has no default here.
 type Options struct {
 	// Username and Password are those of the technical user. Required.
-	Username, Password string
+	Username string
+	Password settings.Secret
 	// Token logs in once and sends a bearer token in place of the password.
 	Token bool
 	// Priorities maps the priorities of events to those of Version 2; Priority is that of tasks that name none.

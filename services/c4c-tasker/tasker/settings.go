@@ -149,7 +149,7 @@ func (s *Settings) version1() salescloud.Options {
 
 func (s *Settings) version2() salescloud2.Options {
 	return salescloud2.Options{
-		Username: s.Username, Password: s.Password.Reveal(), Token: s.V2.Auth == authToken,
+		Username: s.Username, Password: s.Password, Token: s.V2.Auth == authToken,
 		Priorities: s.V2.Priorities, Priority: s.V2.Priorities[s.Priority], Status: s.V2.Status, Category: s.V2.Category,
 		ContactField: s.V2.ContactField, SeparateTexts: s.Texts == textsSeparate, NotesPath: s.V2.NotesPath,
 		FindQuery: s.V2.Find, BaseURL: s.BaseURL,

@@ -85,7 +85,7 @@ func connect(h *service.Host, s *Settings) (sales.Cloud, error) {
 		return salescloud2.New(calls, s.version2()), nil
 	}
 	session, err := odata.New(odata.Options{
-		Outbound: calls, ServiceRoot: salescloud.ServiceRoot, Username: s.Username, Password: s.Password.Reveal(), NoCSRF: !s.V1.CSRF,
+		Outbound: calls, ServiceRoot: salescloud.ServiceRoot, Username: s.Username, Password: s.Password, NoCSRF: !s.V1.CSRF,
 	})
 	if err != nil {
 		return nil, err

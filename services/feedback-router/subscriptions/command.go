@@ -27,7 +27,7 @@ type Settings struct {
 
 // Validate reports what cannot work.
 func (s *Settings) Validate() error {
-	if s.Unsigned && len(s.SharedKey) > 0 {
+	if s.Unsigned && s.SharedKey.IsSet() {
 		return errors.New("QUALTRICS_SHARED_KEY and QUALTRICS_UNSIGNED_EVENTS are both set: are the events signed or not?")
 	}
 	if u, err := url.Parse(s.EventsURL); s.EventsURL != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
@@ -53,7 +53,7 @@ func (s *Settings) needed() error {
 	if len(s.Surveys) == 0 {
 		missing = append(missing, errors.New("QUALTRICS_SURVEYS is required: surveys, separated by commas, or *"))
 	}
-	if len(s.SharedKey) == 0 && !s.Unsigned {
+	if !s.SharedKey.IsSet() && !s.Unsigned {
 		missing = append(missing, errors.New("QUALTRICS_SHARED_KEY is required: without it events are not signed, and taken by nobody unless QUALTRICS_UNSIGNED_EVENTS=true"))
 	}
 	return errors.Join(missing...)

@@ -166,8 +166,8 @@ func (k *keeper) create(ctx context.Context, p plan) error {
 // make a second.
 func (k *keeper) subscribe(ctx context.Context, topic string) (string, error) {
 	wanted := qualtrics.NewSubscription{Topics: topic, URL: k.settings.EventsURL}
-	if len(k.settings.SharedKey) > 0 {
-		wanted.SharedKey = k.settings.SharedKey[0].Reveal()
+	if k.settings.SharedKey.IsSet() {
+		wanted.SharedKey = k.settings.SharedKey.Reveal()[0]
 	}
 	id, err := k.client.CreateSubscription(ctx, wanted)
 	if fault.Is(err, fault.Unknown) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/event/contract"
@@ -20,7 +19,6 @@ import (
 
 type ingress struct {
 	settings   *Settings
-	bus        *bus.Bus
 	ledger     *effect.Ledger
 	attributes *openchannel.Attributes
 	fields     httpdoor.FieldMaps
@@ -28,6 +26,8 @@ type ingress struct {
 	log        *slog.Logger
 	// ignored counts events of Qualtrics by status.
 	ignored *prometheus.CounterVec
+	// repeated counts those of completed responses that were told before.
+	repeated prometheus.Counter
 }
 
 // openChannel serves an Open Channel campaign (sap-marketing-cloud.md §1), also under the path of SAP's published

@@ -14,7 +14,7 @@ import (
 // eventMesh serves the webhook of SAP Event Mesh (sap-s4-event-mesh-commerce.md §2).
 func (i *ingress) eventMesh(door *httpdoor.Door) {
 	const path = "/s4/events"
-	door.Handle(http.MethodOptions, path, httpdoor.Open, handshake)
+	door.Handle(http.MethodOptions, path, httpdoor.Guarded, handshake) // it comes with the credentials of the deliveries
 	door.Handle(http.MethodPost, path, httpdoor.Guarded, i.serviceOrder)
 }
 

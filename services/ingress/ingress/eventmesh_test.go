@@ -18,11 +18,15 @@ const completedType = "sap.s4.beh.serviceorder.v1.ServiceOrder.Completed.v1"
 
 func TestHandshakeAllowsTheSenderThatAsks(t *testing.T) {
 	f := start(t, servicetest.Env{"INGRESS_API_KEYS": "key"})
-	answer := f.Do("OPTIONS", "/s4/events", "", "", "WebHook-Request-Origin", "eventmesh.example.com").Want(200)
+	answer := f.Do("OPTIONS", "/s4/events", "", "", "WebHook-Request-Origin", "eventmesh.example.com", "X-API-Key", "key").Want(200)
 	if got := answer.Header.Get("WebHook-Allowed-Origin"); got != "eventmesh.example.com" {
 		t.Errorf("allowed %q", got)
 	}
-	f.Do("OPTIONS", "/s4/events", "", "").WantProblem(400, "WebHook-Request-Origin")
+	f.Do("OPTIONS", "/s4/events", "", "", "X-API-Key", "key").WantProblem(400, "WebHook-Request-Origin")
+	refused := f.Do("OPTIONS", "/s4/events", "", "", "WebHook-Request-Origin", "eventmesh.example.com").WantProblem(401)
+	if got := refused.Header.Get("WebHook-Allowed-Origin"); got != "" {
+		t.Errorf("a stranger is allowed %q", got)
+	}
 }
 
 func TestCompletedServiceOrderIsStoredInWhateverModeItComes(t *testing.T) {

@@ -37,7 +37,7 @@ func (s *Settings) Validate() error {
 	if s.BadMembers != refuse && s.BadMembers != deadLetter {
 		return fmt.Errorf("OPEN_CHANNEL_BAD_MEMBERS must be %s or %s", refuse, deadLetter)
 	}
-	if s.Unsigned && len(s.SharedKey) > 0 {
+	if s.Unsigned && s.SharedKey.IsSet() {
 		return errors.New("QUALTRICS_SHARED_KEY and QUALTRICS_UNSIGNED_EVENTS are both set: are the events signed or not?")
 	}
 	_, err := s.attributes()
@@ -79,7 +79,7 @@ func start(h *service.Host, s *Settings) error {
 		return err
 	}
 	i := &ingress{
-		settings: s, bus: h.Bus, ledger: h.Ledger(), attributes: attributes, fields: fields, log: h.Log,
+		settings: s, ledger: h.Ledger(), attributes: attributes, fields: fields, log: h.Log,
 		accepting: &accept.Events{Source: h.Name, Bus: h.Bus},
 		ignored: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "closeloop_qualtrics_events_ignored_total",
@@ -89,8 +89,14 @@ func start(h *service.Host, s *Settings) error {
 	for _, kind := range subscription.Kinds() { // so that a rate can be taken from the first one on
 		i.ignored.WithLabelValues(kind)
 	}
-	if err := h.Metrics.Register(i.ignored); err != nil {
-		return err
+	i.repeated = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "closeloop_qualtrics_events_repeated_total",
+		Help: "Events of completed responses that Qualtrics, or somebody who had seen them, delivered again: answered well, and not stored again.",
+	})
+	for _, c := range []prometheus.Collector{i.ignored, i.repeated} {
+		if err := h.Metrics.Register(c); err != nil {
+			return err
+		}
 	}
 	i.openChannel(h.Door)
 	i.qualtricsDoors(h.Door)

@@ -23,7 +23,7 @@ func (i *ingress) qualtricsDoors(door *httpdoor.Door) {
 	const events, responses = "/qualtrics/events", "/qualtrics/responses"
 	door.Handle(http.MethodGet, events, httpdoor.Open, ok) // Qualtrics' health ping (qualtrics.md §3.10)
 	switch {
-	case len(i.settings.SharedKey) > 0:
+	case i.settings.SharedKey.IsSet():
 		door.Handle(http.MethodPost, events, httpdoor.Open, i.notified) // the signature is the credential
 	case i.settings.Unsigned:
 		door.Handle(http.MethodPost, events, httpdoor.Guarded, i.notified)
@@ -46,11 +46,7 @@ func (i *ingress) notified(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	if r.ContentType != "application/x-www-form-urlencoded" {
 		return nil, httpdoor.NewProblem(http.StatusUnsupportedMediaType, "Qualtrics sends its events as application/x-www-form-urlencoded")
 	}
-	var keys []string
-	for _, key := range i.settings.SharedKey {
-		keys = append(keys, key.Reveal())
-	}
-	n, err := subscription.Parse(r.Body, keys)
+	n, err := subscription.Parse(r.Body, i.settings.SharedKey.Reveal())
 	if errors.Is(err, subscription.ErrSignature) {
 		return nil, httpdoor.Unauthorized("the event is not signed with the shared key of this subscription")
 	}
@@ -69,14 +65,18 @@ func (i *ingress) notified(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 		SurveyId: n.SurveyID, ResponseId: n.ResponseID, RecipientId: n.RecipientID,
 		DistributionId: n.DistributionID, Context: n.ResponseEventContext,
 	}
-	if at, err := time.Parse(time.DateTime, n.CompletedDate); err == nil {
+	if at, err := time.Parse(time.DateTime, n.CompletedDate); err == nil && at.Year() > 0 { // an event can say no year 0
 		m.CompletedAt = timestamppb.New(at)
 	}
 	e, err := event.New(i.accepting.Source, subjects.SurveyResponseNotified, m)
 	if err != nil {
 		return nil, subscription.Renamed(err)
 	}
-	return i.stored(ctx, accept.Trace(e, r).InLoop(loopOf(n.ResponseEventContext)))
+	answer, before, err := i.once(ctx, effect.Notified(n.ResponseID), accept.Trace(e, r).InLoop(loopOf(n.ResponseEventContext)))
+	if before {
+		i.repeated.Inc()
+	}
+	return answer, err
 }
 
 // received takes a response with its answers, from a web service task. Qualtrics repeats it for up to 24 hours, and the
@@ -94,26 +94,36 @@ func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	if loop == "" {
 		loop = loopOf(m.GetRequestId())
 	}
-	e = accept.Trace(e, r).InLoop(loop)
+	answer, _, err := i.once(ctx, effect.Received(m.GetResponseId()), accept.Trace(e, r).InLoop(loop))
+	return answer, err
+}
+
+// once stores an event unless it was stored before, however long ago: JetStream itself knows a repeat for two minutes
+// only. The answer is the same either way; before tells which.
+func (i *ingress) once(ctx context.Context, key effect.Key, e event.Event) (answer *httpdoor.Response, before bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	done, err := effect.Do(ctx, i.ledger, effect.Received(m.GetResponseId()), e, func(ctx context.Context, _ *effect.Run) (published, error) {
-		_, err := i.bus.Publish(ctx, e)
+	before = true
+	done, err := effect.Do(ctx, i.ledger, key, e, func(ctx context.Context, _ *effect.Run) (published, error) {
+		before = false
+		_, err := i.accepting.Bus.Publish(ctx, e)
 		return published{EventID: e.ID}, err
 	})
 	switch {
 	case err == nil:
-		return accepted(accept.Receipt{ID: e.ID, LoopID: done.LoopID}), nil
+		return accepted(accept.Receipt{ID: e.ID, LoopID: done.LoopID}), before, nil
 	case fault.Is(err, fault.Busy):
-		// feedback-router is fetching this very response. Storing it here as well is harmless: it has the same id.
-		return i.stored(ctx, e)
+		// Somebody else is storing it at this moment: another delivery of it, or feedback-router, which has fetched this very
+		// response. Storing it here as well is harmless: it has the same id.
+		answer, err = i.stored(ctx, e)
+		return answer, false, err
 	case contractual(err):
-		return nil, err
+		return nil, false, err
 	}
-	return nil, httpdoor.Unavailable("the response could not be confirmed as stored; sending it again is safe", 5*time.Second)
+	return nil, false, httpdoor.Unavailable("it could not be confirmed as stored; sending it again is safe", 5*time.Second)
 }
 
-// storeTimeout is how long storing a response may take: Qualtrics gives up after 16 seconds (qualtrics.md §3.11).
+// storeTimeout is how long storing may take: Qualtrics gives up after 16 seconds (qualtrics.md §3.11).
 const storeTimeout = 5 * time.Second
 
 func contractual(err error) bool {

@@ -7,11 +7,17 @@ import (
 	"encoding/hex"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/livefile/livefiletest"
 	"github.com/closeloop/closeloop/pkg/service/servicetest"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 	"github.com/closeloop/closeloop/services/ingress/ingress"
@@ -63,6 +69,24 @@ func TestSignedEventsAreTakenUnderAnyOfTheLiveKeys(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestTheSharedKeyFollowsItsFile(t *testing.T) {
+	mounted := livefiletest.Mount(t, map[string]string{"key": "old"})
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY_FILE": mounted.Path("key")})
+	deliver := func(key, response string) int {
+		return f.PostForm("/qualtrics/events", signed(key, "x", `{"Status":"Complete","SurveyID":"SV_1","ResponseID":"`+response+`"}`)).Status
+	}
+	if old, next := deliver("old", "R_1"), deliver("new", "R_2"); old != 202 || next != 401 {
+		t.Fatalf("under the old key %d, under one that nobody knows %d", old, next)
+	}
+	mounted.Update(map[string]string{"key": "new,old"})
+	bustest.Eventually(t, "the new key", func() bool { return deliver("new", "R_3") == 202 })
+	if got := deliver("old", "R_4"); got != 202 {
+		t.Errorf("under the old key, which is live still: %d", got)
+	}
+	mounted.Update(map[string]string{"key": "new"})
+	bustest.Eventually(t, "the end of the old key", func() bool { return deliver("old", "R_5") == 401 })
 }
 
 func TestEventsThatAreNotSignedAreRefused(t *testing.T) {
@@ -165,6 +189,67 @@ func TestEventsThatAreRepeatedReplayedAndReorderedMakeOne(t *testing.T) {
 	if n := f.all(t); n != 1 {
 		t.Errorf("%d events, want 1", n)
 	}
+}
+
+func TestAReplayHasNoEffectHoweverLateItComes(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "key"})
+	f.forgetSoon(t)
+	captured := signed("key", "simbrand.surveyengine.completedResponse.SV_1",
+		`{"Status":"Complete","SurveyID":"SV_1","ResponseID":"R_1","CompletedDate":"2026-01-15 09:30:00"}`)
+	first := f.PostForm("/qualtrics/events", captured).Want(202)
+	f.forgotten(t)
+	for range 3 {
+		if again := f.PostForm("/qualtrics/events", captured).Want(202); again.Body != first.Body {
+			t.Errorf("answered %s, then %s", first.Body, again.Body)
+		}
+	}
+	if n := len(f.stored(t, subjects.SurveyResponseNotified)); n != 1 {
+		t.Errorf("%d notifications, want 1", n)
+	}
+	if metrics := f.Get("/metrics").Want(200).Body; !strings.Contains(metrics, `closeloop_qualtrics_events_repeated_total{service="ingress"} 3`+"\n") {
+		t.Error("the replays were not counted")
+	}
+}
+
+func TestAReplayOfWhatIsBeingStoredIsTakenAllTheSame(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "key"})
+	captured := signed("key", "x", `{"Status":"Complete","SurveyID":"SV_1","ResponseID":"R_1"}`)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { f.PostForm("/qualtrics/events", captured).Want(202) })
+	}
+	all.Wait()
+	if n := len(f.stored(t, subjects.SurveyResponseNotified)); n != 1 {
+		t.Errorf("%d notifications, want 1", n)
+	}
+}
+
+// forgetSoon makes JetStream forget message ids as soon as it can, instead of after two minutes.
+func (f fixture) forgetSoon(t *testing.T) {
+	t.Helper()
+	stream, err := f.broker.JS.Stream(t.Context(), topology.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.Duplicates = 100 * time.Millisecond
+	if _, err := f.broker.JS.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forgotten waits until JetStream has forgotten the ids of what is stored by now: those of a message that comes after them
+// are, when it takes that one again.
+func (f fixture) forgotten(t *testing.T) {
+	t.Helper()
+	bustest.Eventually(t, "the end of JetStream's memory", func() bool {
+		canary := jetstream.WithMsgID("canary")
+		first, err := f.broker.JS.Publish(t.Context(), "task.canary", nil, canary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !first.Duplicate && first.Sequence > 2
+	})
 }
 
 func TestPingOfTheSubscriptionIsAnswered(t *testing.T) {

@@ -104,7 +104,7 @@ func connect(h *service.Host, s *Settings) (*marketing.Client, error) {
 		{"SAP_MARKETING_SURVEY_SERVICE", s.SurveyService, &o.Surveys},
 	} {
 		*one.into, err = odata.New(odata.Options{
-			Outbound: calls, ServiceRoot: one.root, Username: s.Username, Password: s.Password.Reveal(), BatchLimit: s.BatchLimit,
+			Outbound: calls, ServiceRoot: one.root, Username: s.Username, Password: s.Password, BatchLimit: s.BatchLimit,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", one.variable, err)

@@ -20,10 +20,16 @@ type verdict struct {
 	foreign []string
 }
 
-// judge holds the vendors' books against what the accepted inputs must have led to.
-func judge(w *workload, b landscape.Books) verdict {
+// judge holds the vendors' books against what the accepted inputs must have led to. What was in them earlier does not
+// count.
+func judge(w *workload, b landscape.Books, earlier map[string]int) verdict {
 	var v verdict
 	there, owner := inBooks(b)
+	for key, n := range earlier {
+		if there[key] -= n; there[key] == 0 {
+			delete(there, key)
+		}
+	}
 	wanted := map[string]bool{}
 	for _, in := range w.inputs {
 		if in.accepted && in.of != nil && in.key == "" {
@@ -60,7 +66,7 @@ func judge(w *workload, b landscape.Books) verdict {
 		}
 	}
 	for _, i := range b.Marketing.Interactions {
-		if i.Type == linkCreated && i.Link != links[i.SourceObject] {
+		if i.Type == linkCreated && earlier[effect.Interaction(i.Type, i.SourceObject).String()] == 0 && i.Link != links[i.SourceObject] {
 			v.foreign = append(v.foreign, "the interaction of "+i.SourceObject+" carries another link than its event")
 		}
 	}

@@ -75,7 +75,7 @@ func TestTheBooksAreReadForWhatIsLostTwiceOrForeign(t *testing.T) {
 			w := plan(1, 100, usual)
 			b := perfect(t, w)
 			c.spoil(&b)
-			v := judge(w, b)
+			v := judge(w, b, nil)
 			if c.lost == -1 {
 				c.lost = strings.Count(fmt.Sprint(keys(w)), "awardco.recognition/")
 			}
@@ -83,6 +83,32 @@ func TestTheBooksAreReadForWhatIsLostTwiceOrForeign(t *testing.T) {
 				t.Errorf("lost %q, twice %q, foreign %q of %d; want %d, %d, %d of %d", v.lost, v.twice, v.foreign, v.expected, c.lost, c.twice, c.foreign, len(keys(w)))
 			}
 		})
+	}
+}
+
+func TestWhatTheBooksHeldBeforeDoesNotCount(t *testing.T) {
+	before := perfect(t, plan(2, 100, usual))
+	for i := range before.Qualtrics.Transactions { // ids are not given twice
+		before.Qualtrics.Transactions[i].ID += "-before"
+	}
+	for i := range before.Qualtrics.Links {
+		before.Qualtrics.Links[i].TransactionID += "-before"
+		before.Qualtrics.Links[i].URL += "-before"
+	}
+	earlier, _ := inBooks(before)
+	w := plan(1, 100, usual)
+	b := perfect(t, w)
+	b.Qualtrics.Transactions = append(b.Qualtrics.Transactions, before.Qualtrics.Transactions...)
+	b.Qualtrics.Links = append(b.Qualtrics.Links, before.Qualtrics.Links...)
+	b.Marketing.Interactions = append(b.Marketing.Interactions, before.Marketing.Interactions...)
+	b.SalesCloud.Tasks = append(b.SalesCloud.Tasks, before.SalesCloud.Tasks...)
+	b.Awardco.Recognitions = append(b.Awardco.Recognitions, before.Awardco.Recognitions...)
+	if v := judge(w, b, earlier); len(v.lost)+len(v.twice)+len(v.foreign) > 0 {
+		t.Errorf("lost %q, twice %q, foreign %q", v.lost, v.twice, v.foreign)
+	}
+	b.SalesCloud.Tasks = append(b.SalesCloud.Tasks, before.SalesCloud.Tasks[0])
+	if v := judge(w, b, earlier); len(v.foreign) != 1 {
+		t.Errorf("a task of before is there once more; foreign %q", v.foreign)
 	}
 }
 

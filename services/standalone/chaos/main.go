@@ -19,6 +19,7 @@ const usage = `usage: chaos lost    [-events 10000] [-seed 1] [-rate 50]
        chaos down    [-events 10000] [-seed 1] [-for 10m] [-vendor sap-sales-cloud] [-other awardco]
        chaos poison  [-events 10000] [-seed 1] [-rate 50] [-stretches 6]
        chaos import  [-events 10000] [-seed 1] [-steps 1,2,3,4,5,6]
+       chaos drill   [-events 10000] [-seed 1] [-rate 50] [-memory 64]: with what runs somewhere else; its settings: chaos drill -help
 all of them: [-patience 6m] [-keep]
 `
 
@@ -32,6 +33,7 @@ var scenarios = map[string]scenario{
 	"down":    down,
 	"poison":  poisoning,
 	"import":  importing,
+	"drill":   drill,
 }
 
 func main() {

@@ -33,9 +33,9 @@ func (r *run) report(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v := judge(r.work, books)
+	v := judge(r.work, books, r.earlier)
 	v.foreign = append(v.foreign, r.watch.foreign...)
-	dead, err := deadLetters(ctx, r.fleet.JS)
+	dead, err := deadLetters(ctx, r.fleet.JS, r.firstLetter)
 	if err != nil {
 		return err
 	}
@@ -118,12 +118,13 @@ func short(d time.Duration) string {
 // letter is a dead letter.
 type letter struct{ service, class, subject, reason, key string }
 
-func deadLetters(ctx context.Context, js jetstream.JetStream) (all []letter, err error) {
+// deadLetters gives those from a sequence on.
+func deadLetters(ctx context.Context, js jetstream.JetStream, first uint64) (all []letter, err error) {
 	stream, err := js.Stream(ctx, topology.DeadLetters)
 	if err != nil {
 		return nil, err
 	}
-	for seq := uint64(1); ; {
+	for seq := first; ; {
 		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(topology.DeadLetterSubject("*")))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return all, nil

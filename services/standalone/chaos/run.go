@@ -47,6 +47,10 @@ type run struct {
 	ledger jetstream.KeyValue
 	feeder *feeder
 
+	// earlier are the effects that were in the vendors' books before, and firstLetter is the first dead letter after them.
+	earlier     map[string]int
+	firstLetter uint64
+
 	// deeds are what was done to it, for the report.
 	deeds []string
 }
@@ -82,18 +86,33 @@ func begin(ctx context.Context, name string, o *options, w *workload, s setUp) (
 	if err != nil {
 		return r, err
 	}
+	return r, r.prepare(ctx)
+}
+
+// prepare readies a running fleet for the workload, and notes what is there of earlier ones.
+func (r *run) prepare(ctx context.Context) (err error) {
 	if r.ledger, err = r.fleet.JS.KeyValue(ctx, topology.Effects); err != nil {
-		return r, err
+		return err
 	}
-	if err := r.fleet.Landscape.Invite(ctx, w.outboundIDs()); err != nil {
-		return r, err
+	books, err := r.fleet.Landscape.Books(ctx)
+	if err != nil {
+		return err
 	}
-	if r.watch, err = observe(ctx, r.fleet.JS, w); err != nil {
-		return r, err
+	r.earlier, _ = inBooks(books)
+	dead, err := r.fleet.JS.Stream(ctx, topology.DeadLetters)
+	if err != nil {
+		return err
+	}
+	r.firstLetter = dead.CachedInfo().State.LastSeq + 1
+	if err := r.fleet.Landscape.Invite(ctx, r.work.outboundIDs()); err != nil {
+		return err
+	}
+	if r.watch, err = observe(ctx, r.fleet.JS, r.work); err != nil {
+		return err
 	}
 	r.feeder = &feeder{fleet: r.fleet, watch: r.watch}
 	r.begun = time.Now()
-	return r, nil
+	return nil
 }
 
 // end stops everything.

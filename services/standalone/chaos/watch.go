@@ -31,7 +31,7 @@ type watch struct {
 	consuming jetstream.ConsumeContext
 }
 
-// observe begins to read. Invitations whose link is there and that are to be answered come out of links.
+// observe begins to read what is stored from now on. Invitations whose link is there and that are to be answered come out of links.
 func observe(ctx context.Context, js jetstream.JetStream, w *workload) (*watch, error) {
 	o := &watch{
 		inputs: map[followed]*input{}, requests: map[string]*input{}, seen: map[followed]time.Time{},
@@ -45,7 +45,13 @@ func observe(ctx context.Context, js jetstream.JetStream, w *workload) (*watch, 
 			o.requests[in.key] = in
 		}
 	}
-	consumer, err := js.OrderedConsumer(ctx, topology.Events, jetstream.OrderedConsumerConfig{})
+	stream, err := js.Stream(ctx, topology.Events)
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: stream.CachedInfo().State.LastSeq + 1,
+	})
 	if err != nil {
 		return nil, err
 	}

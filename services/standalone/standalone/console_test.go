@@ -38,6 +38,7 @@ func postJSON(ctx context.Context, t *testing.T, url, body string) (status int, 
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-API-Key", "test-key")
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/closeloop/closeloop/services/awardco-recognizer/recognizer"
 	"github.com/closeloop/closeloop/services/c4c-tasker/tasker"
+	"github.com/closeloop/closeloop/services/console/console"
 	"github.com/closeloop/closeloop/services/feedback-router/router"
 	"github.com/closeloop/closeloop/services/ingress/ingress"
 	"github.com/closeloop/closeloop/services/landscape/landscape"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(lab.RunAs) == "standalone" {
 		os.Exit(standalone.Main(nil, os.Stdout, os.Stderr))
 	}
-	lab.Become(ingress.Define(), linker.Define(), writer.Define(), router.Define(), tasker.Define(), recognizer.Define(), landscape.Define())
+	lab.Become(ingress.Define(), linker.Define(), writer.Define(), router.Define(), tasker.Define(), recognizer.Define(), console.Define(), landscape.Define())
 	flag.Parse()
 	if err := flag.Set("test.parallel", "6"); err != nil { // most of these tests wait for something nearly all the time
 		panic(err)

@@ -135,7 +135,7 @@ func TestClientCredentialsOfTheSimulatedBrand(t *testing.T) {
 	client := func(scope string) *qualtrics.Client {
 		t.Helper()
 		s := qualtrics.Settings{
-			BaseURL: "http://" + address + "/API/v3", ClientID: "simulated-client", ClientSecret: settings.Secret("simulated-secret"), Scope: scope, Calls: 2,
+			BaseURL: "http://" + address + "/API/v3", ClientID: "simulated-client", ClientSecret: settings.SecretOf("simulated-secret"), Scope: scope, Calls: 2,
 		}
 		c, err := s.Client(qualtrics.ClientOptions{})
 		if err != nil {

@@ -80,6 +80,7 @@ func Main(args []string, out io.Writer, errOut *os.File) int {
 		fmt.Fprintf(errOut, "standalone cannot start: %v\n", err)
 		return service.ExitSettings
 	}
+	slog.SetDefault(log) // for what has no logger of its own
 	if err := Run(ctx, s, log, out); err != nil {
 		fmt.Fprintf(errOut, "standalone: %v\n", err)
 		return service.ExitFailed
@@ -89,7 +90,8 @@ func Main(args []string, out io.Writer, errOut *os.File) int {
 
 // load reads the settings, with defaults that suit one process on one machine.
 func load(s *Settings) error {
-	for name, value := range map[string]string{"HTTP_ADDR": "127.0.0.1:8080", "LOG_LEVEL": "warn"} {
+	// Here the services of a whole landscape share one door: what would be too much for one of them is not.
+	for name, value := range map[string]string{"HTTP_ADDR": "127.0.0.1:8080", "LOG_LEVEL": "warn", "HTTP_MAX_IN_FLIGHT": "0"} {
 		if err := setDefault(name, value); err != nil {
 			return err
 		}
@@ -97,12 +99,15 @@ func load(s *Settings) error {
 	if err := settings.Load(s); err != nil {
 		return err
 	}
+	if s.TLS.CertFile != "" {
+		return errors.New("HTTP_TLS_CERT_FILE: services and simulated vendors call each other through this one door in plain HTTP; let a proxy in front of it speak TLS")
+	}
 	return openDoors(s)
 }
 
 // openDoors lets everybody on this machine call the doors unless credentials are set; nobody else.
 func openDoors(s *Settings) error {
-	if len(s.BasicUsers)+len(s.APIKeys) > 0 || s.Auth != "" {
+	if s.Closed() || s.Auth != "" {
 		return nil
 	}
 	host, _, err := net.SplitHostPort(s.HTTPAddr)

@@ -60,10 +60,10 @@ func startVendors(s *Settings, dir, url string, log *slog.Logger) (*landscape.La
 	}
 	own := map[string]string{"LANDSCAPE_PUBLIC_URL": url}
 	if s.Auth != "none" {
-		if len(s.APIKeys) == 0 { // only users with passwords: the simulated vendors get a key of their own
-			s.APIKeys = append(s.APIKeys, settings.Secret(rand.Text()))
+		if !s.APIKeys.IsSet() { // only users with passwords: the simulated vendors get a key of their own
+			s.APIKeys = settings.SecretsOf(rand.Text())
 		}
-		own["LANDSCAPE_DOORS_API_KEY"] = s.APIKeys[0].Reveal()
+		own["LANDSCAPE_DOORS_API_KEY"] = s.APIKeys.Reveal()[0]
 	}
 	for name, value := range own {
 		if err := setDefault(name, value); err != nil {

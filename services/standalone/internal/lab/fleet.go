@@ -40,6 +40,12 @@ type Fleet struct {
 	vendors   *Process
 	services  map[string]*Process
 	addresses map[string]string
+	key       string
+}
+
+// Join makes a fleet of what somebody else runs, which Stop does not stop: doors are the addresses of services by name.
+func Join(js jetstream.JetStream, vendors Landscape, doors map[string]string, apiKey string) *Fleet {
+	return &Fleet{JS: js, Landscape: vendors, addresses: doors, key: apiKey}
 }
 
 // Options of [Start].
@@ -61,7 +67,7 @@ const key = "lab-key"
 
 // Start starts vendors and services and waits until all are ready. The fleet must be stopped, also after an error.
 func Start(ctx context.Context, o Options) (*Fleet, error) {
-	f := &Fleet{Dir: o.Dir, Gates: map[string]*Gate{}, services: map[string]*Process{}, addresses: map[string]string{}}
+	f := &Fleet{Dir: o.Dir, Gates: map[string]*Gate{}, services: map[string]*Process{}, addresses: map[string]string{}, key: key}
 	var err error
 	f.nc, err = nats.Connect(o.Broker.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
@@ -131,7 +137,7 @@ func (f *Fleet) launch(programs Programs, name string, env []string) (*Process, 
 func (f *Fleet) Service(name string) *Process { return f.services[name] }
 
 // Door gives scheme and host of a service, and the key that its doors want in X-API-Key.
-func (f *Fleet) Door(name string) (url, apiKey string) { return "http://" + f.addresses[name], key }
+func (f *Fleet) Door(name string) (url, apiKey string) { return "http://" + f.addresses[name], f.key }
 
 // Stop stops services, then vendors. What the services said stays.
 func (f *Fleet) Stop() error {

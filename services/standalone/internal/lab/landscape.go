@@ -8,6 +8,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/odata"
 	"github.com/closeloop/closeloop/pkg/outbound"
+	"github.com/closeloop/closeloop/pkg/settings"
 	"github.com/closeloop/closeloop/services/landscape/landscape"
 )
 
@@ -66,7 +67,7 @@ func (l Landscape) Invite(ctx context.Context, outboundIDs []string) error {
 		return err
 	}
 	session, err := odata.New(odata.Options{
-		Outbound: calls, ServiceRoot: "/sap/opu/odata/sap/API_MKT_INTERACTION_SRV", Username: l.Username, Password: l.Password,
+		Outbound: calls, ServiceRoot: "/sap/opu/odata/sap/API_MKT_INTERACTION_SRV", Username: l.Username, Password: settings.SecretOf(l.Password),
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,221 @@
+package httpdoor_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/pkg/settings"
+)
+
+// from sends a request that comes from an address.
+func from(t *testing.T, d *httpdoor.Door, address, path string, header ...string) answer {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, http.NoBody)
+	r.RemoteAddr = address
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return answer{w}
+}
+
+func limited(t *testing.T, s httpdoor.Settings) *httpdoor.Door {
+	t.Helper()
+	o, err := s.Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Gatherer = prometheus.NewRegistry()
+	d := httpdoor.New(o)
+	d.Health()
+	d.Handle(http.MethodPost, "/guarded", httpdoor.Guarded, ok)
+	d.Handle(http.MethodPost, "/open", httpdoor.Open, ok)
+	d.Mount("/mounted", echoing("mounted"))
+	return d
+}
+
+// retryAfter is what an answer says, in seconds.
+func retryAfter(t *testing.T, a answer) time.Duration {
+	t.Helper()
+	seconds, err := strconv.Atoi(a.Header().Get("Retry-After"))
+	if err != nil || seconds < 1 {
+		t.Fatalf("%d with Retry-After %q", a.Code, a.Header().Get("Retry-After"))
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+func TestADoorTakesSoManyRequestsAtTheSameTime(t *testing.T) {
+	d := httpdoor.New(httpdoor.Options{Limits: httpdoor.Limits{InFlight: 2}, Credentials: httpdoor.Credentials{None: true}, Gatherer: prometheus.NewRegistry()})
+	in, out := make(chan struct{}), make(chan struct{})
+	slow := func(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {
+		in <- struct{}{}
+		<-out
+		return nil, nil
+	}
+	d.Health()
+	d.Handle(http.MethodPost, "/guarded", httpdoor.Guarded, slow)
+	d.Handle(http.MethodPost, "/guarded/too", httpdoor.Guarded, ok)
+	d.Handle(http.MethodPost, "/open", httpdoor.Open, ok)
+	d.Mount("/mounted", echoing("mounted"))
+	done := make(chan int)
+	for range 2 {
+		go func() { done <- from(t, d, "192.0.2.1:1", "/guarded").Code }()
+		<-in
+	}
+	full := from(t, d, "192.0.2.1:1", "/guarded/too")
+	if retryAfter(t, full); full.Code != 503 {
+		t.Errorf("the third is answered %d", full.Code)
+	}
+	for path, method := range map[string]string{"/open": "POST", "/healthz": "GET", "/readyz": "GET", "/metrics": "GET", "/mounted/x": "GET"} {
+		if got := call(t, d, method, path, nil); got.Code != 200 {
+			t.Errorf("%s: %d", path, got.Code)
+		}
+	}
+	close(out)
+	for range 2 {
+		if got := <-done; got != 204 {
+			t.Errorf("one that was let in is answered %d", got)
+		}
+	}
+	if got := from(t, d, "192.0.2.1:1", "/guarded/too"); got.Code != 200 {
+		t.Errorf("with places free again: %d", got.Code)
+	}
+}
+
+func TestEachCallerHasARateOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := limited(t, httpdoor.Settings{
+			APIKeys: settings.SecretsOf("key-1", "key-2"), BasicUsers: settings.SecretsOf("sap:one"), Limits: httpdoor.LimitSettings{Rate: 0.5},
+		})
+		use := func(what string, allowed int, address, path string, header ...string) {
+			t.Helper()
+			for n := range allowed {
+				if got := from(t, d, address, path, header...); got.Code != 200 {
+					t.Fatalf("%s: request %d is answered %d", what, n+1, got.Code)
+				}
+			}
+			if got := from(t, d, address, path, header...); got.Code != 429 {
+				t.Fatalf("%s: one more is answered %d", what, got.Code)
+			}
+		}
+		use("a key", 5, "192.0.2.1:1", "/guarded", "X-API-Key", "key-1")
+		use("the same key from elsewhere", 0, "192.0.2.9:1", "/guarded", "X-API-Key", "key-1")
+		use("another key", 5, "192.0.2.1:1", "/guarded", "X-API-Key", "key-2")
+		use("a user", 5, "192.0.2.1:1", "/guarded", basic("sap:one")...)
+		use("a stranger", 5, "192.0.2.1:1", "/open")
+		use("the same host, another port", 0, "192.0.2.1:2", "/open")
+		use("another stranger", 5, "192.0.2.2:1", "/open")
+		use("one with many addresses", 5, "[2001:db8::1]:1", "/open")
+		use("another of its addresses", 0, "[2001:db8::2]:1", "/open")
+		for _, path := range []string{"/healthz", "/readyz", "/metrics", "/mounted/x"} {
+			for range 20 {
+				if got := call(t, d, http.MethodGet, path, nil); got.Code != 200 {
+					t.Fatalf("%s: %d", path, got.Code)
+				}
+			}
+		}
+		<-time.After(retryAfter(t, from(t, d, "192.0.2.1:1", "/guarded", "X-API-Key", "key-1"))) // the test's own clock
+		use("after the time that was said", 1, "192.0.2.1:1", "/guarded", "X-API-Key", "key-1")
+	})
+}
+
+func TestGuessesAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := limited(t, httpdoor.Settings{
+			BasicUsers: settings.SecretsOf("sap:right", "ada:right"), APIKeys: settings.SecretsOf("key-right"), Limits: httpdoor.LimitSettings{Failures: 5},
+		})
+		guess := func(address string, header func(n int) []string) int {
+			t.Helper()
+			for n := range 20 {
+				if got := from(t, d, address, "/guarded", header(n)...); got.Code != 401 {
+					return n
+				}
+			}
+			return 20
+		}
+		passwords := func(n int) []string { return basic(fmt.Sprintf("sap:%d", n)) }
+		keys := func(n int) []string { return []string{"X-API-Key", fmt.Sprint(n)} }
+		beside := func(n int) []string { return append(bearer("x"), "X-API-Key", fmt.Sprint(n)) }
+		const here, there = "192.0.2.1:1", "192.0.2.2:1"
+		if n := guess(here, passwords); n != 5 {
+			t.Errorf("%d passwords could be tried", n)
+		}
+		stopped := from(t, d, here, "/guarded", basic("sap:right")...)
+		if stopped.Code != 429 {
+			t.Errorf("the right one, after too many, is answered %d: that answers the guess", stopped.Code)
+		}
+		for what, header := range map[string][]string{"another user": basic("ada:right"), "a key": {"X-API-Key", "key-right"}} {
+			if got := from(t, d, here, "/guarded", header...); got.Code != 200 {
+				t.Errorf("%s from the same place: %d", what, got.Code)
+			}
+		}
+		if got := from(t, d, there, "/guarded", basic("sap:right")...); got.Code != 200 {
+			t.Errorf("the user from elsewhere: %d", got.Code)
+		}
+		<-time.After(retryAfter(t, stopped)) // the test's own clock
+		if got := from(t, d, here, "/guarded", basic("sap:right")...); got.Code != 200 {
+			t.Errorf("after the time that was said: %d", got.Code)
+		}
+		if n := guess(here, keys); n != 5 {
+			t.Errorf("%d keys could be tried", n)
+		}
+		if n := guess(there, beside); n != 5 {
+			t.Errorf("%d keys could be tried beside a token", n)
+		}
+		for range 20 { // nothing was guessed
+			if got := from(t, d, "192.0.2.3:1", "/guarded"); got.Code != 401 {
+				t.Fatalf("without credentials: %d", got.Code)
+			}
+		}
+	})
+}
+
+func TestOnlyTrustedProxiesSayWhoIsCalling(t *testing.T) {
+	const forwarded = "X-Forwarded-For"
+	burst := func(proxies []string, header func(n int) []string) (allowed int) {
+		t.Helper()
+		d := limited(t, httpdoor.Settings{Auth: "none", Limits: httpdoor.LimitSettings{Rate: 0.001, Proxies: proxies}})
+		for n := range 5 {
+			if from(t, d, "10.1.2.3:1", "/open", header(n)...).Code == 200 {
+				allowed++
+			}
+		}
+		return allowed
+	}
+	clients := func(n int) []string { return []string{forwarded, fmt.Sprintf("203.0.113.%d", n)} }
+	invented := func(n int) []string { return []string{forwarded, fmt.Sprintf("203.0.113.%d, 198.51.100.7", n)} }
+	for _, tt := range []struct {
+		what    string
+		proxies []string
+		header  func(int) []string
+		allowed int
+	}{
+		{"nobody is trusted", nil, clients, 1},
+		{"the proxy is trusted", []string{"10.0.0.0/8"}, clients, 5},
+		{"another one is", []string{"10.9.0.0/16"}, clients, 1},
+		{"what the client says to the proxy", []string{"10.0.0.0/8"}, invented, 1},
+	} {
+		if got := burst(tt.proxies, tt.header); got != tt.allowed {
+			t.Errorf("%s: %d callers, want %d", tt.what, got, tt.allowed)
+		}
+	}
+}
+
+func TestLimitsThatCannotWorkAreNamed(t *testing.T) {
+	for name, s := range map[string]httpdoor.LimitSettings{
+		"HTTP_MAX_IN_FLIGHT": {InFlight: -1}, "HTTP_RATE_LIMIT": {Rate: -1}, "HTTP_AUTH_FAILURES": {Failures: -1},
+		"HTTP_TRUSTED_PROXIES": {Proxies: []string{"10.0.0.1"}},
+	} {
+		wantProblem(t, name, httpdoor.Settings{Limits: s}.Validate())
+	}
+}
