@@ -26,6 +26,8 @@ const (
 	RecognitionApproved    = "recognition.approved"
 	RecognitionDeclined    = "recognition.declined"
 	OrderCompleted         = "order.completed"
+	ErasureRequested       = "survey.erasure.requested"
+	ErasureCompleted       = "survey.erasure.completed"
 )
 
 // FeedbackPrefix begins every subject that a rule may publish a [eventsv1.FeedbackRaised] to: feedback.wrong_price.
@@ -75,6 +77,15 @@ var All = []Contract{
 	contract(OrderCompleted, "S/4HANA reported a service order as completed.",
 		func(m *eventsv1.OrderCompleted) string {
 			return m.GetServiceOrder() + "/" + m.GetChangedAt().AsTime().UTC().Format("20060102T150405.000")
+		}),
+	contract(ErasureRequested, "A person is to be forgotten by the vendors.",
+		func(m *eventsv1.ErasureRequested) string { return m.GetErasureId() }),
+	contract(ErasureCompleted, "What became of that at one vendor.",
+		func(m *eventsv1.ErasureCompleted) string {
+			if m.GetErasureId() == "" {
+				return ""
+			}
+			return m.GetErasureId() + "/" + m.GetVendor()
 		}),
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 )
@@ -95,7 +96,7 @@ func knownIn(q url.Values, names ...string) error {
 	for name := range q {
 		if !slices.Contains(names, name) {
 			return httpdoor.BadRequest("the query has a parameter that is not known",
-				httpdoor.FieldError{Field: name, Message: "is not known; known are " + strings.Join(names, ", ")})
+				httpdoor.FieldError{Field: contract.Shown(name), Message: "is not known; known are " + strings.Join(names, ", ")})
 		}
 	}
 	return nil
@@ -289,7 +290,7 @@ const (
 	byMost  = 200
 )
 
-// person gives an operation with who is calling and why. A user whose password was checked is that user; who comes with
+// person gives an operation with who is calling and why. A user whose credentials were checked is that user; who comes with
 // an API key says so himself, and cannot be one of those.
 func (d *desk) person(r *httpdoor.Request, by, whyField, why string) (Operation, error) {
 	by, why = strings.TrimSpace(by), strings.TrimSpace(why)
@@ -297,7 +298,7 @@ func (d *desk) person(r *httpdoor.Request, by, whyField, why string) (Operation,
 	switch {
 	case r.User != "" && by != "" && by != r.User:
 		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is not the user of the credentials"})
-	case r.User == "" && slices.ContainsFunc(d.users, func(u httpdoor.BasicUser) bool { return strings.EqualFold(u.Name, by) }):
+	case r.User == "" && slices.ContainsFunc(d.users(), func(user string) bool { return strings.EqualFold(user, by) }):
 		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is a user with a password here: come with that"})
 	case r.User == "" && by == "":
 		wrong = append(wrong, httpdoor.FieldError{Field: "by", Message: "is required without a user's credentials: who are you?"})
@@ -356,7 +357,7 @@ func decode(r *httpdoor.Request, into any) error {
 		return nil
 	}
 	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
-		return field(strings.Trim(name, `"`), "is not known here")
+		return field(contract.Shown(strings.Trim(name, `"`)), "is not known here")
 	}
 	return httpdoor.BadRequest("the request is no JSON object")
 }

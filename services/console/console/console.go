@@ -7,7 +7,11 @@ package console
 
 import (
 	"context"
+	"errors"
+	"time"
 
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/closeloop/closeloop/pkg/bus"
@@ -16,7 +20,19 @@ import (
 )
 
 // Settings of console.
-type Settings struct{ service.Common }
+type Settings struct {
+	service.Common
+	EraseAtQualtrics bool          `envconfig:"ERASURE_QUALTRICS" default:"true" desc:"have qualtrics-linker pass erasures on to Qualtrics; false where there is none: a person does it"`
+	ErasurePatience  time.Duration `envconfig:"ERASURE_PATIENCE" default:"20m" desc:"how long an erasure waits for services that have something of the person in hand"`
+}
+
+// Validate reports what cannot work.
+func (s *Settings) Validate() error {
+	if s.ErasurePatience < 0 {
+		return errors.New("ERASURE_PATIENCE must be at least 0")
+	}
+	return nil
+}
 
 // Define is the service.
 func Define() service.Definition {
@@ -25,6 +41,7 @@ func Define() service.Definition {
 		Name: topology.Console,
 		Doc: "Shows dead letters and their causes, replays and discards them, and keeps who did so and why: " +
 			"GET /dead-letters, POST /dead-letters/{sequence}/replay, GET /operations. " +
+			"Forgets people: POST /erasures, GET /erasures/{id}. " +
 			"Puts messages whose deliveries ran out into the dead letters.",
 		Settings: s,
 		Start:    func(_ context.Context, h *service.Host) error { return start(h, s) },
@@ -32,15 +49,13 @@ func Define() service.Definition {
 }
 
 func start(h *service.Host, s *Settings) error {
-	credentials, err := s.Credentials()
-	if err != nil {
-		return err
-	}
-	b := newBook()
+	b, forgotten := newBook(), newErasures()
 	d := &desk{
-		bus: h.Bus, book: b, log: h.Log, now: now, users: credentials.Basic,
-		letters:    newFollower(h.Bus.JetStream(), topology.DeadLetters, b.addLetter, b.forgetLetters),
-		operations: newFollower(h.Bus.JetStream(), topology.Operations, b.addRecord, b.forgetOperations),
+		bus: h.Bus, book: b, log: h.Log, now: now, users: s.Users,
+		letters: newFollower(h.Bus.JetStream(), topology.DeadLetters, b.addLetter, b.forgetLetters),
+		operations: newFollower(h.Bus.JetStream(), topology.Operations,
+			func(m *jetstream.RawStreamMsg) { b.addRecord(m); forgotten.add(m) },
+			func(gone func(uint64) bool) { b.forgetOperations(gone); forgotten.forget(gone) }),
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "closeloop_operations_total", Help: "What people did with dead letters at this replica, by kind.",
 		}, []string{"kind"}),
@@ -58,6 +73,12 @@ func start(h *service.Host, s *Settings) error {
 	h.Go("advisories", func(ctx context.Context) error {
 		return h.Bus.RescueUndelivered(ctx, func(r bus.Rescue) { rescues.WithLabelValues(string(r)).Inc() })
 	})
+	f := &forgetter{
+		bus: h.Bus, ledger: h.Ledger(), book: forgotten, log: h.Log, now: now, me: uuid.NewString(),
+		patience: s.ErasurePatience, qualtrics: s.EraseAtQualtrics,
+	}
+	h.Go("erasures", f.run)
 	d.routes(h.Door)
+	d.erasureRoutes(h.Door, f)
 	return nil
 }

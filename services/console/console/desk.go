@@ -53,8 +53,8 @@ type desk struct {
 	log                 *slog.Logger
 	done                *prometheus.CounterVec
 	now                 func() time.Time
-	// users are those whose passwords are known at the door.
-	users []httpdoor.BasicUser
+	// users gives those whose passwords are known at the door.
+	users func() []string
 	// stuck are replays that could not be sent, with when to try again.
 	stuck map[string]time.Time
 }

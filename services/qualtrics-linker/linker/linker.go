@@ -86,7 +86,8 @@ func Define() service.Definition {
 		Name: topology.QualtricsLinker,
 		Doc: "Takes survey.link.requested, makes contact, transaction, batch, distribution and personal link in Qualtrics, and " +
 			"publishes survey.link.created or survey.link.suppressed. POST /survey/links takes requests from your own systems, " +
-			"GET /survey/links/{requestId} tells what became of one.",
+			"GET /survey/links/{requestId} tells what became of one. Takes survey.erasure.requested, has Qualtrics forget the person, " +
+			"and publishes survey.erasure.completed.",
 		Settings: s,
 		Start:    func(_ context.Context, h *service.Host) error { return start(h, s) },
 	}
@@ -158,8 +159,11 @@ type linker struct {
 	oneByOne atomic.Bool
 }
 
-// handle makes the link of one request.
+// handle makes the link of one request, or has a person forgotten.
 func (l *linker) handle(ctx context.Context, e event.Event) error {
+	if m, ok := e.Data.(*eventsv1.ErasureRequested); ok {
+		return l.erase(ctx, e, m)
+	}
 	m, ok := e.Data.(*eventsv1.SurveyLinkRequested)
 	if !ok {
 		return notALink(e)
@@ -257,7 +261,7 @@ type Status struct {
 }
 
 // look tells what became of a request: 200 with the link or why there is none, 202 while it is being made, 404 when it
-// is not known (yet).
+// is not known (yet), 410 when its person was forgotten.
 func (l *linker) look(ctx context.Context, requestID string) (*httpdoor.Response, error) {
 	record, err := l.ledger.Look(ctx, effect.Link(requestID))
 	if errors.Is(err, effect.ErrNotFound) {
@@ -274,6 +278,8 @@ func (l *linker) look(ctx context.Context, requestID string) (*httpdoor.Response
 		}
 		body, err := result.message()
 		return &httpdoor.Response{Status: http.StatusOK, Body: body}, err
+	case effect.Erased:
+		return nil, httpdoor.Gone("whoever was invited under this requestId was forgotten")
 	case effect.Rejected:
 		return &httpdoor.Response{Status: http.StatusOK, Body: Status{requestID, record.State, record.Reason}}, nil
 	default:

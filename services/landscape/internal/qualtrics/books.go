@@ -163,6 +163,7 @@ type Books struct {
 	Subscriptions []Subscription `json:"subscriptions"`
 	Deliveries    []Delivery     `json:"deliveries"`
 	Calls         []Calls        `json:"calls"`
+	Erasures      []Erasure      `json:"erasures"`
 	// Limits are how the groups of calls stand, while limits are enforced.
 	Limits []Limit `json:"limits"`
 }
@@ -172,6 +173,7 @@ func (s *Simulator) Books() Books {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.runImports()
+	s.runErasures()
 	b := Books{
 		Contacts:      s.books.contacts.All(),
 		Transactions:  s.books.transactions.All(),
@@ -183,6 +185,7 @@ func (s *Simulator) Books() Books {
 		Subscriptions: s.books.subscriptions.All(),
 		Deliveries:    s.books.deliveries.All(),
 		Calls:         s.books.calls.All(),
+		Erasures:      s.books.erasures.All(),
 		Limits:        s.limiter.book(),
 	}
 	for i := range b.Subscriptions {

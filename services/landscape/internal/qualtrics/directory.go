@@ -292,12 +292,17 @@ func deleteContact(c *call) (any, error) {
 		c.putContact(contact)
 		return nil, nil
 	}
-	for listID := range contact.Memberships {
-		c.leaveList(contact, listID)
-	}
-	c.unindex(contact)
-	must(c.books.contacts.Delete(contact.ID))
+	c.forgetContact(contact)
 	return nil, nil
+}
+
+// forgetContact takes a contact out of the directory and all its lists.
+func (s *Simulator) forgetContact(contact Contact) {
+	for listID := range contact.Memberships {
+		s.leaveList(contact, listID)
+	}
+	s.unindex(contact)
+	must(s.books.contacts.Delete(contact.ID))
 }
 
 // listContacts pages through a list, 50 at most (qualtrics.md §3.2 "Lists and history").

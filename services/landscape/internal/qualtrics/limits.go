@@ -31,6 +31,7 @@ var published = map[string]int{
 	"history":           300,
 	"subscriptions":     120,
 	"responses":         240,
+	"erasures":          20,
 }
 
 // PublishedLimits gives the groups and their published limits, in calls a minute (qualtrics.md §4.1).

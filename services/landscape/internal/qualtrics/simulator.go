@@ -47,6 +47,7 @@ type books struct {
 	deliveries    *store.Table[Delivery]
 	tokens        *store.Table[accessToken]
 	calls         *store.Table[Calls]
+	erasures      *store.Table[Erasure]
 }
 
 // index finds rows without reading whole tables. It is made anew from the tables at every start.
@@ -98,6 +99,7 @@ func (s *Simulator) open(st *store.Store) error {
 		table(st, "deliveries", &b.deliveries),
 		table(st, "tokens", &b.tokens),
 		table(st, "calls", &b.calls),
+		table(st, "erasures", &b.erasures),
 	)
 }
 

@@ -112,10 +112,14 @@ func deleteTransaction(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	must(c.books.transactions.Delete(t.ID))
-	c.index.transactions[t.ContactID] = slices.DeleteFunc(c.index.transactions[t.ContactID],
-		func(id string) bool { return id == t.ID })
+	c.forgetTransaction(t)
 	return nil, nil
+}
+
+func (s *Simulator) forgetTransaction(t Transaction) {
+	must(s.books.transactions.Delete(t.ID))
+	s.index.transactions[t.ContactID] = slices.DeleteFunc(s.index.transactions[t.ContactID],
+		func(id string) bool { return id == t.ID })
 }
 
 // listContactTransactions gives a contact's transactions, with their data where withData is true.
