@@ -11,11 +11,13 @@ package faults
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -68,7 +70,8 @@ type Fault struct {
 	Status int `json:"status,omitempty"`
 	// RetryAfter is sent as Retry-After, in seconds; 0 sends none. Only with these kinds.
 	RetryAfter int `json:"retryAfter,omitempty"`
-	// Body is the answer's body; empty sends the status in words. Only with the kinds status and late-status.
+	// Body is the answer's body; empty sends the status in words. Where it has "{request}", what was asked (query and body)
+	// stands within a JSON string, as vendors quote it in their messages. Only with the kinds status and late-status.
 	Body string `json:"body,omitempty"`
 	// ContentType is that of Body; empty means application/json. Only with these kinds.
 	ContentType string `json:"contentType,omitempty"`
@@ -201,14 +204,14 @@ func (d *Desk) Wrap(vendor string, next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		f.play(w, r, next)
+		f.play(w, r, body, next)
 	})
 }
 
-// read gives the body, where a fault asks for what is in it, and leaves it to be read again.
+// read gives the body, where a fault needs it, and leaves it to be read again.
 func (d *Desk) read(r *http.Request) ([]byte, error) {
 	d.mu.Lock()
-	asked := slices.ContainsFunc(d.faults, func(f *active) bool { return f.Contains != "" })
+	asked := slices.ContainsFunc(d.faults, func(f *active) bool { return f.Contains != "" || strings.Contains(f.Body, quote) })
 	d.mu.Unlock()
 	if !asked {
 		return nil, nil
@@ -251,14 +254,14 @@ func (f *active) applies(vendor string, r *http.Request, body []byte) bool {
 }
 
 // play lets the call meet the fault. It reads only what never changes after Add.
-func (f *active) play(w http.ResponseWriter, r *http.Request, next http.Handler) {
+func (f *active) play(w http.ResponseWriter, r *http.Request, body []byte, next http.Handler) {
 	f.wait()
 	switch f.Kind {
 	case Slow:
 		next.ServeHTTP(w, r)
 	case LateStatus:
 		next.ServeHTTP(&draft{header: http.Header{}}, r)
-		f.answer(w)
+		f.answer(w, r, body)
 	case LostAnswer:
 		next.ServeHTTP(&draft{header: http.Header{}}, r)
 		cut(w)
@@ -275,7 +278,7 @@ func (f *active) play(w http.ResponseWriter, r *http.Request, next http.Handler)
 		}
 		cut(w)
 	default:
-		f.answer(w)
+		f.answer(w, r, body)
 	}
 }
 
@@ -294,8 +297,21 @@ func (f *active) wait() {
 
 const webPage = `<!DOCTYPE html><html lang="en"><head><title>Please sign in</title></head><body><h1>Please sign in</h1></body></html>`
 
-func (f *active) answer(w http.ResponseWriter) {
-	status, contentType, body := cmp.Or(f.Status, http.StatusOK), f.ContentType, f.Body
+// quote stands in a fault's body for what was asked.
+const quote = "{request}"
+
+// quoted is what was asked, as it stands within a JSON string.
+func quoted(r *http.Request, body []byte) string {
+	query, err := url.QueryUnescape(r.URL.RawQuery)
+	if err != nil {
+		query = r.URL.RawQuery
+	}
+	text, _ := json.Marshal(query + " " + string(body)) // a text always encodes
+	return string(text[1 : len(text)-1])
+}
+
+func (f *active) answer(w http.ResponseWriter, r *http.Request, asked []byte) {
+	status, contentType, body := cmp.Or(f.Status, http.StatusOK), f.ContentType, strings.ReplaceAll(f.Body, quote, quoted(r, asked))
 	if f.Kind == HTML {
 		contentType, body = "text/html; charset=utf-8", webPage
 	}

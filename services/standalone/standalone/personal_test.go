@@ -1,0 +1,190 @@
+package standalone_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/closeloop/closeloop/services/landscape/landscape"
+)
+
+// secrets are what standalone and its simulated vendors are given.
+var secrets = map[string]string{
+	"INGRESS_API_KEYS":     "leaky-door-key",
+	"QUALTRICS_API_TOKEN":  "leaky-qualtrics-token",
+	"QUALTRICS_SHARED_KEY": "leaky-shared-key", "SAP_MARKETING_PASSWORD": "leaky-marketing-password",
+	"C4C_PASSWORD": "leaky-sales-password", "AWARDCO_API_KEY": "leaky-awardco-key", "AWARDCO_WEBHOOK_SECRETS": "leaky-webhook-secret",
+}
+
+// ada is somebody whose data nobody else has. What vendors say about her they quote.
+var ada = map[string]string{
+	"e-mail": "zada.leakproof@example.com", "first name": "Zadaleak", "last name": "Leakproofova", "phone": "+441632960123",
+	"answer": "the courier left it zin the rain", "wrong password": "leaky-wrong-password", "wrong token": "leaky-wrong-token", "cookie": "leaky-cookie",
+}
+
+// quoting is a vendor that repeats in its error what it was asked.
+func quoting(vendor, method string, status int) string {
+	const message = `{"error":{"message":{"value":"wrong: {request}"}},"meta":{"error":{"errorMessage":"wrong: {request}"}},"message":"wrong: {request}"}`
+	return fmt.Sprintf(`{"vendor":%q,"method":%q,"kind":"status","status":%d,"times":1,"body":%q}`, vendor, method, status, message)
+}
+
+// TestNothingPersonalIsSaid plays a campaign at debug level, then lets every vendor refuse, fail and vanish while it is asked
+// about one person, and every door be asked wrongly; nothing known of anybody, and no secret, may be in a log line, a metric,
+// a span, an error at a door, or the reason of a dead letter.
+func TestNothingPersonalIsSaid(t *testing.T) {
+	t.Parallel()
+	spans, collectorURL := startCollector(t)
+	address := freeAddress(t)
+	env := []string{
+		"DATA_DIR=" + t.TempDir(), "HTTP_ADDR=" + address, "STANDALONE_NATS_PORT=-1", "STANDALONE_CAMPAIGN=12", "LOG_LEVEL=debug",
+		"LOG_FORMAT=json", "OTEL_EXPORTER_OTLP_ENDPOINT=" + collectorURL,
+	}
+	for name, value := range secrets {
+		env = append(env, name+"="+value)
+	}
+	p := launch(t, "standalone", env...)
+	eventually(t, "the campaign is over", 2*time.Minute, func() bool { return strings.Contains(p.output.String(), "to read a mail") })
+	d := &doors{t: t, base: "http://" + address}
+	d.askEverythingWrongly()
+	vendors := map[string]func(id string){
+		landscape.Qualtrics: d.askForLink, landscape.Marketing: d.askForInteraction, landscape.SalesCloud: d.askForTask, landscape.Awardco: d.askForRecognition,
+	}
+	for vendor, knock := range vendors {
+		for i, fault := range []string{
+			quoting(vendor, "", http.StatusBadRequest), quoting(vendor, "POST", http.StatusUnprocessableEntity),
+			fmt.Sprintf(`{"vendor":%q,"kind":"lost-answer","times":1}`, vendor), fmt.Sprintf(`{"vendor":%q,"kind":"truncated","times":1}`, vendor),
+			fmt.Sprintf(`{"vendor":%q,"kind":"html","times":1}`, vendor), quoting(vendor, "", http.StatusServiceUnavailable),
+			quoting(vendor, "", http.StatusUnauthorized),
+		} {
+			d.fault(fault)
+			knock(fmt.Sprintf("leak-%s-%d", vendor, i))
+			eventually(t, fault+" is met", 2*time.Minute, func() bool { return strings.Contains(d.read("/landscape/faults"), `"fired":1`) })
+			d.send(http.MethodDelete, "/landscape/faults", "", "", nil)
+		}
+	}
+	letters := ""
+	eventually(t, "what was refused is among the dead letters", time.Minute, func() bool {
+		letters = d.read("/dead-letters?limit=1000")
+		return strings.Count(letters, `"sequence"`) >= 4
+	})
+	if !strings.Contains(letters, "[personal]") {
+		t.Errorf("no vendor's words, quoting her, are among the reasons: %s", letters)
+	}
+	var books landscape.Books
+	if !get(t.Context(), d.base+"/landscape/books.json", &books) {
+		t.Fatal("no books")
+	}
+	metrics := d.read("/metrics")
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	personal := personalIn(books)
+	for what, text := range ada {
+		personal["her "+what] = text
+	}
+	for what, text := range secrets {
+		personal[what] = text
+	}
+	personal["a session of SAP"] = "sap_sessionid"
+	absent(t, personal, map[string]string{
+		"log": p.output.String(), "metrics": metrics, "spans": spans.text(t), "errors at doors": d.said.String(), "reasons of dead letters": letters,
+	})
+}
+
+// doors knocks at doors, and keeps their errors.
+type doors struct {
+	t    *testing.T
+	base string
+	said strings.Builder
+}
+
+func (d *doors) send(method, path, kind, body string, header map[string]string) (status int, said string) {
+	d.t.Helper()
+	r, err := http.NewRequestWithContext(d.t.Context(), method, d.base+path, strings.NewReader(body))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("X-API-Key", secrets["INGRESS_API_KEYS"])
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+func (d *doors) read(path string) string {
+	_, said := d.send(http.MethodGet, path, "", "", nil)
+	return said
+}
+
+// say keeps what a door answers when it does not do what it is asked: a link that was made is what the caller wants.
+func (d *doors) say(path, kind, body string, header map[string]string) {
+	if status, said := d.send(http.MethodPost, path, kind, body, header); status >= http.StatusBadRequest {
+		d.said.WriteString(said)
+	}
+}
+
+func (d *doors) fault(fault string) {
+	if _, answer := d.send(http.MethodPost, "/landscape/faults", "application/json", fault, nil); !strings.Contains(answer, `"id"`) {
+		d.t.Fatalf("no fault: %s", answer)
+	}
+}
+
+const asJSON, asForm = "application/json", "application/x-www-form-urlencoded"
+
+// patient waits a little for the outcome, so that a refusal is answered at the door.
+var patient = map[string]string{"Prefer": "wait=1"}
+
+func adaAs(more string) string {
+	return fmt.Sprintf(`{"externalId":"P-leak","email":%q,"firstName":%q,"lastName":%q,"phone":%q%s}`, ada["e-mail"], ada["first name"], ada["last name"], ada["phone"], more)
+}
+
+func (d *doors) askForLink(id string) {
+	d.say("/survey/links", asJSON, fmt.Sprintf(`{"requestId":%q,"contact":%s}`, id, adaAs("")), patient)
+}
+
+func (d *doors) askForInteraction(id string) {
+	d.say("/sap/interactions", asJSON, fmt.Sprintf(`{"surveyId":"SV_cart","responseId":"R_%s","recordedAt":"2026-07-24T09:30:00Z","values":{"QID1":%q},"contact":{"externalId":"P-leak","email":%q}}`,
+		id, ada["answer"], ada["e-mail"]), patient)
+}
+
+func (d *doors) askForTask(id string) {
+	d.say("/c4c/task", asJSON, fmt.Sprintf(`{"responseId":"R_%s","subject":%q,"text":%q,"accountId":"1000123","contactId":"1000456"}`, id, ada["last name"], ada["answer"]), patient)
+}
+
+func (d *doors) askForRecognition(id string) {
+	d.say("/awardco/recognitions", asJSON, fmt.Sprintf(`{"responseId":"R_%s","recipient":{"email":"rep@example.com","name":%q},"score":5,"note":%q}`,
+		id, ada["first name"], ada["answer"]), patient)
+}
+
+// askEverythingWrongly is what callers do who have not read the documentation.
+func (d *doors) askEverythingWrongly() {
+	form := url.Values{"responseId": {ada["e-mail"]}, "text": {ada["answer"]}, ada["e-mail"]: {ada["last name"]}}.Encode()
+	for _, path := range []string{"/survey/links", "/sap/interactions", "/c4c/task", "/awardco/recognitions", "/qualtrics/responses", "/qualtrics/events", "/sap/open-channel", "/s4/events"} {
+		for kind, body := range map[string]string{
+			asJSON:              fmt.Sprintf(`{"requestId":7,"responseId":{"x":%q},"contact":%s,"values":%q,"score":%q}`, ada["e-mail"], adaAs(`,"`+ada["e-mail"]+`":1`), ada["answer"], ada["last name"]),
+			asForm:              form,
+			"text/plain":        ada["e-mail"] + ada["answer"],
+			"application/json;": `{"contact":{"email":"` + ada["e-mail"],
+		} {
+			d.say(path, kind, body, nil)
+			d.say(path, kind, body, map[string]string{"X-API-Key": ada["wrong token"], "Cookie": "session=" + ada["cookie"], "Authorization": "Bearer " + ada["wrong token"]})
+			d.say(path+"?email="+url.QueryEscape(ada["e-mail"]), kind, body, map[string]string{"X-API-Key": "", "Authorization": "Basic " + ada["wrong password"]})
+		}
+	}
+	d.say("/survey/links/"+url.PathEscape(ada["e-mail"]), asJSON, "", nil)
+	d.say("/"+url.PathEscape(ada["e-mail"]), asJSON, "", nil)
+}
