@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -116,9 +117,7 @@ func environment(t *testing.T) map[string]string {
 			env[name] = value
 		}
 	}
-	for name, port := range ports {
-		env[name] = port
-	}
+	maps.Copy(env, ports)
 	return env
 }
 

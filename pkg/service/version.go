@@ -2,6 +2,7 @@ package service
 
 import (
 	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -17,11 +18,9 @@ func Version() string {
 	if !ok {
 		return "unknown"
 	}
-	version := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			version += " " + s.Value
-		}
+	i := slices.IndexFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "vcs.revision" })
+	if i < 0 {
+		return info.Main.Version
 	}
-	return version
+	return info.Main.Version + " " + info.Settings[i].Value
 }

@@ -3,13 +3,15 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -31,8 +33,8 @@ const (
 )
 
 // imageOf puts an image together: a layer that all have in common, and one with the program.
-func imageOf(p program, binaries string, bill []byte, from source, arch string) (v1.Image, error) {
-	common, err := commonLayer(from.at)
+func imageOf(ctx context.Context, p program, binaries string, bill []byte, from source, arch string) (v1.Image, error) {
+	common, err := commonLayer(ctx, from.at)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +72,7 @@ func imageOf(p program, binaries string, bill []byte, from source, arch string) 
 }
 
 // commonLayer holds the roots that certificates are checked against and the world's time zones.
-func commonLayer(at time.Time) (v1.Layer, error) {
+func commonLayer(ctx context.Context, at time.Time) (v1.Layer, error) {
 	var roots bytes.Buffer
 	for root := range bundle.Roots() {
 		if root.Constraint != nil { // a file cannot say for which certificates alone a root counts
@@ -80,7 +82,11 @@ func commonLayer(at time.Time) (v1.Layer, error) {
 			return nil, err
 		}
 	}
-	zones, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "lib", "time", "zoneinfo.zip"))
+	root, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env GOROOT: %w", err)
+	}
+	zones, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "lib", "time", "zoneinfo.zip"))
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func TestAnImageHoldsOneProgramAndWhatItNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	program := filepath.Join(dir, "topology")
-	if err := os.WriteFile(program, have["topology"], 0o700); err != nil { //nolint:gosec // a program is to be run
+	if err := os.WriteFile(program, have["topology"], 0o700); err != nil {
 		t.Fatal(err)
 	}
 	said, err := exec.CommandContext(t.Context(), program, "--version").Output()
@@ -86,7 +86,9 @@ func TestAnImageHoldsOneProgramAndWhatItNeeds(t *testing.T) {
 		string(said) != "topology v1.2.3 "+commit+"\n" {
 		t.Errorf("--version says %q (%v), the commit is %q", said, err, commit)
 	}
-	var bill struct{ Components []struct{ Name, Version string } }
+	var bill struct {
+		Components []struct{ Name, Version string }
+	}
 	if err := json.Unmarshal(have[billsPath[1:]+"/topology.cdx.json"], &bill); err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func write(ctx context.Context, o options, from source, p program, binaries stri
 	if err != nil {
 		return err
 	}
-	img, err := imageOf(p, binaries, bill, from, o.arch)
+	img, err := imageOf(ctx, p, binaries, bill, from, o.arch)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func FuzzAnswer(f *testing.F) {
 		sound(err)
 		sound(cloud().Check(t.Context(), t1))
 		wrong, err := cloud().Settings(t.Context())
-		if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what one call gives, a reason for each list
+		if several, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, one := range several.Unwrap() {
 				sound(one)
 			}

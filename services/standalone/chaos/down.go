@@ -97,7 +97,7 @@ func (r *run) refusing(vendor string, long time.Duration) stretch {
 // play lets the stretches pass, one after another.
 func (r *run) play(ctx context.Context, stretches []stretch) error {
 	for i, s := range stretches {
-		r.feeder.stretch.Store(int32(i)) //nolint:gosec // a few
+		r.feeder.stretch.Store(int32(i))
 		if s.begin != nil {
 			if err := s.begin(ctx); err != nil {
 				return err

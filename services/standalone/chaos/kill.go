@@ -62,12 +62,12 @@ func (r *run) killing(ctx context.Context, every, limit time.Duration, each bool
 	}
 	if each {
 		for i, name := range lab.Services {
-			random := rand.New(rand.NewPCG(r.seed, uint64(i)+100)) //nolint:gosec // must be repeatable
+			random := rand.New(rand.NewPCG(r.seed, uint64(i)+100))
 			wait := func() time.Duration { return every/2 + time.Duration(random.Int64N(int64(every))) }
 			all.Go(func() { round(wait, func() string { return name }) })
 		}
 	} else {
-		random := rand.New(rand.NewPCG(r.seed, 100)) //nolint:gosec // must be repeatable
+		random := rand.New(rand.NewPCG(r.seed, 100))
 		all.Go(func() {
 			round(func() time.Duration { return every }, func() string { return lab.Services[random.IntN(len(lab.Services))] })
 		})

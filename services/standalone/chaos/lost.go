@@ -15,7 +15,7 @@ const lostShare = 0.2
 // lose cuts the connection of that share of the calls, after the vendor has acted.
 func (r *run) lose(ctx context.Context) (tell func() error, err error) {
 	for i, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
-		f := landscape.Fault{Method: method, Kind: landscape.FaultLostAnswer, Rate: lostShare, Seed: r.seed + uint64(i)} //nolint:gosec // 0 to 2
+		f := landscape.Fault{Method: method, Kind: landscape.FaultLostAnswer, Rate: lostShare, Seed: r.seed + uint64(i)}
 		if _, err := r.fleet.Landscape.Fault(ctx, f); err != nil {
 			return nil, err
 		}

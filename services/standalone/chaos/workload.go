@@ -86,7 +86,7 @@ type workload struct {
 
 // plan makes n inputs of a mix, the same for the same seed.
 func plan(seed uint64, n int, m mix) *workload {
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // must be repeatable
+	random := rand.New(rand.NewPCG(seed, 1))
 	w, prefix := &workload{}, fmt.Sprintf("X%d", seed)
 	total := m.invitations + m.answers + m.carts
 	invitations := n * m.invitations / total

@@ -3,6 +3,7 @@ package standalone_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,9 +87,7 @@ func TestNothingPersonalIsSaid(t *testing.T) {
 	for what, text := range ada {
 		personal["her "+what] = text
 	}
-	for what, text := range secrets {
-		personal[what] = text
-	}
+	maps.Copy(personal, secrets)
 	personal["a session of SAP"] = "sap_sessionid"
 	absent(t, personal, map[string]string{
 		"log": p.output.String(), "metrics": metrics, "spans": spans.text(t), "errors at doors": d.said.String(), "reasons of dead letters": letters,
