@@ -452,6 +452,11 @@ func TestWhoIsForgotten(t *testing.T) {
 			`survey.link.created L2 {"requestId":"2","link":"https://x.example/1","contactId":"CID_9"}`,
 			`+survey.link.requested L3 {"requestId":"3","contact":{"email":"b@example.com","phone":"442079460001"}}`,
 		}},
+		"what a survey calls a link or an id is none": {`"externalId":"P-1"`, []string{
+			`survey.response.received L1 {"responseId":"R_1","values":{"link":"https://shop.example","requestId":"7","QID1":"CID_9"},"contact":{"externalId":"P-1"}}`,
+			`+survey.response.received L2 {"responseId":"R_2","values":{"link":"https://shop.example","requestId":"7"}}`,
+			`+survey.response.notified L3 {"responseId":"R_3","recipientId":"CID_9"}`,
+		}},
 		"what cannot be read": {`"email":"ada@example.com"`, []string{
 			`survey.link.requested L1 {"requestId":"1","contact":{"emial":"ada@example.com"}}`,
 			`survey.link.requested L2 no JSON at all, of ada@example.com`,

@@ -133,6 +133,27 @@ func (f *forgetter) save(ctx context.Context, e *Erasure) error {
 	return f.tidy(ctx, e.ID)
 }
 
+// alive says that this console is still at it, while a step takes long. What the step has found or counted so far does not count
+// before the step is whole: the record stays as it was but for the time.
+func (f *forgetter) alive(ctx context.Context, e *Erasure) error {
+	if f.now().Sub(e.Work.Touched) < takeOver/3 {
+		return nil
+	}
+	known, ok := f.book.find(e.ID)
+	if !ok || known.sequence != e.sequence {
+		return errElsewhere
+	}
+	recorded, err := known.copied()
+	if err != nil {
+		return err
+	}
+	if err := f.save(ctx, recorded); err != nil {
+		return err
+	}
+	e.sequence, e.Work.Touched = recorded.sequence, recorded.Work.Touched
+	return nil
+}
+
 // step does what comes next, and tells whether there is more to do at once.
 func (f *forgetter) step(ctx context.Context, e *Erasure) (more bool, err error) {
 	w := e.Work
@@ -173,8 +194,8 @@ func (f *forgetter) search(ctx context.Context, e *Erasure) (found bool, err err
 	looked := map[string]uint64{}
 	letters := map[uint64]bool{}
 	for _, stream := range searched {
-		last, err := f.scan(ctx, stream, e.LookedAt[stream]+1, func(m *jetstream.RawStreamMsg) {
-			if full < doomedMost && f.about(e, stream, m, letters) {
+		last, err := f.scan(ctx, e, stream, e.LookedAt[stream]+1, func(m *jetstream.RawStreamMsg) {
+			if f.about(e, stream, m, letters) && full < doomedMost { // all is looked at, however much there is: it may tell more
 				doomed[stream] = append(doomed[stream], m.Sequence)
 				full++
 			}
@@ -303,6 +324,9 @@ func (f *forgetter) execute(ctx context.Context, e *Erasure) error {
 	left, waits := map[string][]uint64{}, ""
 	for stream, all := range w.Doomed {
 		for _, sequence := range all {
+			if err := f.alive(ctx, e); err != nil {
+				return err
+			}
 			if by := held(stream, sequence); by != "" {
 				left[stream], waits = append(left[stream], sequence), by+", which has something in hand"
 				continue
@@ -376,7 +400,7 @@ func (f *forgetter) stream(ctx context.Context, name string) (jetstream.Stream, 
 }
 
 // scan shows every message of a stream from a sequence on, and gives the last sequence up to which there is nothing else.
-func (f *forgetter) scan(ctx context.Context, name string, from uint64, show func(*jetstream.RawStreamMsg)) (uint64, error) {
+func (f *forgetter) scan(ctx context.Context, e *Erasure, name string, from uint64, show func(*jetstream.RawStreamMsg)) (uint64, error) {
 	stream, err := f.stream(ctx, name)
 	if err != nil {
 		return 0, err
@@ -384,6 +408,9 @@ func (f *forgetter) scan(ctx context.Context, name string, from uint64, show fun
 	last := stream.CachedInfo().State.LastSeq
 	read := from - 1
 	for more := true; more && read < last; {
+		if err := f.alive(ctx, e); err != nil {
+			return 0, err
+		}
 		if more, err = f.batch(ctx, name, &read, show); err != nil {
 			return 0, fmt.Errorf("reading %s: %w", name, err)
 		}

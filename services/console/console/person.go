@@ -127,6 +127,14 @@ func (l leaf) at(path string) bool {
 	return l.path == path || strings.HasSuffix(l.path, "."+path)
 }
 
+// free tells what a survey, a caller or a customer may have called anything and filled with anything: it names no id of ours,
+// whatever it is called.
+func (l leaf) free() bool {
+	return slices.ContainsFunc(strings.Split(l.path, "."), func(step string) bool {
+		return step == "values" || step == "labels" || step == "attributes" || step == "data"
+	})
+}
+
 // The fields that say whom an event is about, and not merely whom it mentions.
 func (l leaf) isEmail() bool {
 	return l.at("contact.email") || l.at("values.recipientEmail")
@@ -223,14 +231,15 @@ func (p *person) learn(s sight, mine bool) {
 	}
 	for _, l := range s.leaves {
 		switch {
+		case mine && l.isExternalID():
+			p.ExternalIDs.add(l.value)
+		case l.free():
 		case l.at("requestId"):
 			p.Requests.add(l.value)
 		case l.at("responseId"):
 			p.Responses.add(l.value)
 		case l.at("link"):
 			p.Links.add(l.value)
-		case mine && l.isExternalID():
-			p.ExternalIDs.add(l.value)
 		case strings.HasPrefix(l.value, "CID_"), strings.HasPrefix(l.value, "CGC_"), strings.HasPrefix(l.value, "MLRP_"):
 			p.Contacts.add(l.value)
 		}
@@ -305,7 +314,7 @@ func alphanumeric(c byte) bool {
 // first gives the value of a field.
 func (s sight) first(name string) string {
 	for _, l := range s.leaves {
-		if l.at(name) {
+		if l.at(name) && !l.free() {
 			return l.value
 		}
 	}

@@ -51,7 +51,7 @@ func keysOf(s set) iter.Seq[string] { return maps.Keys(s) }
 func (f *forgetter) searchLedger(ctx context.Context, e *Erasure) error {
 	w, found := e.Work, map[string]action{}
 	before, keyed := w.Person.known(), w.Person.keyed()
-	_, err := f.scan(ctx, ledgerStream, 1, func(m *jetstream.RawStreamMsg) {
+	_, err := f.scan(ctx, e, ledgerStream, 1, func(m *jetstream.RawStreamMsg) {
 		key := strings.TrimPrefix(m.Subject, ledgerSubject)
 		if do := w.Person.inLedger(key, m.Data, keyed); do != "" {
 			found[key] = do
@@ -118,8 +118,8 @@ func (p *person) keyed() func(key string) bool {
 	}
 	for id := range p.Responses {
 		task := effect.Task(id, "").String()
-		exact.add(task, effect.Recognition(id).String(), effect.RecognitionHeard(id).String(), effect.Received(id).String(),
-			effect.Swept(id).String(), effect.Interaction("SURVEY_RESPONSE", id).String())
+		exact.add(task, effect.Recognition(id).String(), effect.RecognitionHeard(id).String(), effect.Notified(id).String(),
+			effect.Received(id).String(), effect.Swept(id).String(), effect.Interaction("SURVEY_RESPONSE", id).String())
 		beginnings = append(beginnings, task+"/", effect.Rule(id, "").String())
 	}
 	return func(key string) bool {
@@ -140,6 +140,9 @@ func (f *forgetter) rewrite(ctx context.Context, e *Erasure) (left int, err erro
 	}
 	forbidden := stream.CachedInfo().Config.DenyDelete
 	for key, do := range w.Keys {
+		if err := f.alive(ctx, e); err != nil {
+			return 0, err
+		}
 		settled := true
 		switch do {
 		case drop:
@@ -236,15 +239,16 @@ func (f *forgetter) replace(ctx context.Context, bucket jetstream.KeyValue, forb
 	return true, f.overwriteBefore(ctx, key, revision)
 }
 
-// writes is how often a new value is written: twice where the one before cannot be deleted, so that it is pushed out.
+// writes is how often a value is written: once more where the revision before cannot be deleted, so that it is pushed out.
 func writes(same, forbidden bool) int {
-	switch {
-	case same:
-		return 0
-	case forbidden:
-		return 2
+	n := 0
+	if !same {
+		n++
 	}
-	return 1
+	if forbidden {
+		n++
+	}
+	return n
 }
 
 // drop removes all that stands under a key.

@@ -72,8 +72,14 @@ func (i *ingress) notified(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 	if err != nil {
 		return nil, subscription.Renamed(err)
 	}
-	answer, before, err := i.once(ctx, effect.Notified(n.ResponseID), accept.Trace(e, r).InLoop(loopOf(n.ResponseEventContext)))
-	if before {
+	e = accept.Trace(e, r).InLoop(loopOf(n.ResponseEventContext))
+	asked, cancel := context.WithTimeout(ctx, noticeTimeout)
+	defer cancel()
+	answer, before, err := i.once(asked, effect.Notified(n.ResponseID), e)
+	switch {
+	case errors.Is(err, errUnconfirmed): // perhaps the ledger alone is away, and Qualtrics may never deliver it again
+		return i.stored(ctx, e)
+	case before:
 		i.repeated.Inc()
 	}
 	return answer, err
@@ -95,11 +101,14 @@ func (i *ingress) received(ctx context.Context, r *httpdoor.Request) (*httpdoor.
 		loop = loopOf(m.GetRequestId())
 	}
 	answer, _, err := i.once(ctx, effect.Received(m.GetResponseId()), accept.Trace(e, r).InLoop(loop))
+	if errors.Is(err, errUnconfirmed) {
+		return nil, httpdoor.Unavailable("it could not be confirmed as stored; sending it again is safe", 5*time.Second)
+	}
 	return answer, err
 }
 
 // once stores an event unless it was stored before, however long ago: JetStream itself knows a repeat for two minutes
-// only. The answer is the same either way; before tells which.
+// only. The answer is the same either way; before tells which. The error may be errUnconfirmed.
 func (i *ingress) once(ctx context.Context, key effect.Key, e event.Event) (answer *httpdoor.Response, before bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -117,14 +126,22 @@ func (i *ingress) once(ctx context.Context, key effect.Key, e event.Event) (answ
 		// response. Storing it here as well is harmless: it has the same id.
 		answer, err = i.stored(ctx, e)
 		return answer, false, err
-	case contractual(err):
+	case contractual(err), fault.Is(err, fault.Erased):
 		return nil, false, err
 	}
-	return nil, false, httpdoor.Unavailable("it could not be confirmed as stored; sending it again is safe", 5*time.Second)
+	return nil, false, errUnconfirmed
 }
 
-// storeTimeout is how long storing may take: Qualtrics gives up after 16 seconds (qualtrics.md §3.11).
-const storeTimeout = 5 * time.Second
+// errUnconfirmed says that it is not known whether an event is stored; to store it again is safe.
+var errUnconfirmed = errors.New("it could not be confirmed as stored")
+
+const (
+	// storeTimeout is how long storing may take: Qualtrics gives up on a task after 16 seconds (qualtrics.md §3.11).
+	storeTimeout = 5 * time.Second
+	// noticeTimeout is that of the ledger for a notification, which is stored without it then: after 10 seconds Qualtrics may
+	// have given up (qualtrics.md §9, row 10).
+	noticeTimeout = 3 * time.Second
+)
 
 func contractual(err error) bool {
 	_, broken := contract.AsViolations(err)

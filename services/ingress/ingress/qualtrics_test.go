@@ -224,6 +224,40 @@ func TestAReplayOfWhatIsBeingStoredIsTakenAllTheSame(t *testing.T) {
 	}
 }
 
+// Qualtrics does not deliver a notification again, so the ledger alone may not cost one.
+func TestANotificationIsTakenWhileTheLedgerIsAway(t *testing.T) {
+	f := start(t, servicetest.Env{"QUALTRICS_SHARED_KEY": "key"})
+	if err := f.broker.JS.DeleteStream(t.Context(), "KV_"+topology.Effects); err != nil {
+		t.Fatal(err)
+	}
+	f.PostForm("/qualtrics/events", signed("key", "x", `{"Status":"Complete","SurveyID":"SV_1","ResponseID":"R_1"}`)).Want(202)
+	if n := len(f.stored(t, subjects.SurveyResponseNotified)); n != 1 {
+		t.Errorf("%d notifications, want 1", n)
+	}
+}
+
+func TestWhatIsAboutAForgottenPersonIsRefusedForGood(t *testing.T) {
+	f := start(t, unsigned)
+	bucket, err := f.broker.JS.KeyValue(t.Context(), topology.Effects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tombstone, err := effect.Tombstone(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []effect.Key{effect.Notified("R_1"), effect.Received("R_1")} {
+		if _, err := bucket.Create(t.Context(), key.String(), tombstone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.PostForm("/qualtrics/events", `Status=Complete&SurveyID=SV_1&ResponseID=R_1`).WantProblem(410)
+	f.Post("/qualtrics/responses", `{"surveyId":"SV_1","responseId":"R_1"}`).WantProblem(410)
+	if n := f.all(t); n != 0 {
+		t.Errorf("%d events of a person who was forgotten", n)
+	}
+}
+
 // forgetSoon makes JetStream forget message ids as soon as it can, instead of after two minutes.
 func (f fixture) forgetSoon(t *testing.T) {
 	t.Helper()

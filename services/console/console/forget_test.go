@@ -1,0 +1,150 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/effect"
+	"github.com/closeloop/closeloop/pkg/event"
+	"github.com/closeloop/closeloop/pkg/logging"
+	"github.com/closeloop/closeloop/proto-events/subjects"
+)
+
+// newForgetter gives one whose clock moves at each look by so much.
+func newForgetter(t *testing.T, broker *bustest.Broker, step time.Duration) *forgetter {
+	t.Helper()
+	clock := time.Now()
+	bucket, err := broker.JS.KeyValue(t.Context(), topology.Effects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &forgetter{
+		bus: broker.Bus(topology.Console), ledger: effect.New(bucket), book: newErasures(), log: logging.Discard(), me: "this",
+		now: func() time.Time { clock = clock.Add(step); return clock },
+	}
+}
+
+func newErasure(emails ...string) *Erasure {
+	p := newPerson()
+	p.Emails.add(emails...)
+	return &Erasure{
+		ID: "E1", Kind: erasureKind, State: erasureWorking, Deleted: map[string]int{}, LookedAt: map[string]uint64{}, Vendors: []AtVendor{},
+		Work: &work{Person: p, Fence: map[string]uint64{}, Letters: map[uint64]bool{}, Made: map[string]int{}},
+	}
+}
+
+// Another console takes over from one that says nothing for a while, and both would begin for ever anew.
+func TestAConsoleThatLooksForLongSaysThatItIsAtIt(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	const batches = 6
+	for i := range batches * batchMessages {
+		if _, err := broker.JS.PublishAsync(subjects.SurveyLinkRequested, fmt.Appendf(nil, `{"requestId":"%d","contact":{"email":"ben@example.com"}}`, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-broker.JS.PublishAsyncComplete()
+	f, e := newForgetter(t, broker, takeOver/3), newErasure("ada@example.com")
+	if err := f.begin(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.save(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := f.search(t.Context(), e); err != nil || found {
+		t.Fatal(found, err)
+	}
+	if e.LookedAt[topology.Events] != batches*batchMessages {
+		t.Fatalf("looked at %v", e.LookedAt)
+	}
+	if e.sequence < 2+batches/2 {
+		t.Errorf("%d records of it", e.sequence)
+	}
+	if n := len(broker.Messages(topology.Operations, topology.ErasureSubject(">"))); n != 1 {
+		t.Errorf("%d records are left", n)
+	}
+	// One that has been overtaken notices while it looks.
+	other := newForgetter(t, broker, 0)
+	other.me = "other"
+	theirs, err := e.copied()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.save(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	clear(e.LookedAt)
+	if _, err := f.search(t.Context(), e); !errors.Is(err, errElsewhere) {
+		t.Errorf("it did not notice: %v", err)
+	}
+}
+
+// A console that was killed between the two writes of a tombstone has not pushed out what it replaces.
+func TestATombstoneInALedgerThatForbidsDeletingIsPushedOutAfterAKill(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Bare(t)
+	if _, err := broker.JS.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: topology.Effects, History: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := topology.Of(topology.Settings{}).Apply(t.Context(), broker.JS, logging.Discard()); err != nil {
+		t.Fatal(err)
+	}
+	f, e := newForgetter(t, broker, 0), newErasure("ada@example.com")
+	key := effect.Link("Q1")
+	_, err := effect.Do(t.Context(), f.ledger, key, event.Event{ID: "1", LoopID: "L"},
+		func(context.Context, *effect.Run) (string, error) { return "ada@example.com", nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := broker.JS.KeyValue(t.Context(), topology.Effects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := bucket.Get(t.Context(), key.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tombstone, err := effect.Tombstone(f.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.Update(t.Context(), key.String(), tombstone, entry.Revision()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.begin(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	e.Work.Keys = map[string]action{key.String(): bury}
+	if left, err := f.rewrite(t.Context(), e); err != nil || left != 0 || e.Ledger.Tombstones != 1 {
+		t.Fatal(left, err, e.Ledger)
+	}
+	for _, m := range broker.Messages(ledgerStream, ">") {
+		if string(m.Data) != string(tombstone) {
+			t.Errorf("the ledger still holds %s", m.Data)
+		}
+	}
+}
+
+func TestWhatIsKeptOfAResponseIsFoundByItsID(t *testing.T) {
+	p := newPerson()
+	p.Responses.add("R_1")
+	keyed := p.keyed()
+	for _, key := range []effect.Key{
+		effect.Notified("R_1"), effect.Received("R_1"), effect.Swept("R_1"), effect.Rule("R_1", "late"), effect.Task("R_1", ""),
+		effect.Task("R_1", "refund"), effect.Recognition("R_1"), effect.RecognitionHeard("R_1"), effect.Interaction("SURVEY_RESPONSE", "R_1"),
+	} {
+		if !keyed(key.String()) {
+			t.Errorf("%s is not found", key)
+		}
+	}
+	if keyed(effect.Notified("R_10").String()) || keyed(effect.Task("R_10", "").String()) {
+		t.Error("another response is found")
+	}
+}
