@@ -100,6 +100,28 @@ func onPort(ports []networkingv1.NetworkPolicyPort, to end, number int32, protoc
 	return false
 }
 
+// takesTokens tells whether the component for access tokens is in the overlay; the tests have it beside the Ingress.
+func (o *overlay) takesTokens() bool { return o.name == "ingress" }
+
+func TestNoPolicyOpensAPortThatItsPodsDoNotHave(t *testing.T) {
+	each(t, func(t *testing.T, o *overlay) {
+		for _, p := range of[*networkingv1.NetworkPolicy](o) {
+			for _, w := range o.workloads() {
+				if !selects(t, &p.Spec.PodSelector, w.labels) {
+					continue
+				}
+				for _, rule := range p.Spec.Ingress {
+					for _, open := range rule.Ports {
+						if open.Port.Type == intstr.String && port(w.pod.Containers[0], open.Port.StrVal) == 0 {
+							t.Errorf("policy %s opens %s of %s %s, which has no such port", p.Name, open.Port.StrVal, w.kind, w.name)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestEachServiceReachesWhatItNeedsAndIsReachedByWhomItServes(t *testing.T) {
 	const door, nats, https = 8080, 4222, 443
 	everybody := []string{"ingress", "qualtrics-linker", "sap-interaction-writer", "feedback-router", "c4c-tasker", "awardco-recognizer", "console"}
@@ -129,7 +151,7 @@ func TestEachServiceReachesWhatItNeedsAndIsReachedByWhomItServes(t *testing.T) {
 			says(false, name+" reaches the monitor of NATS", self, ends["nats"], 8222)
 			says(false, name+" reaches the Kubernetes API or metadata", self, end{address: "169.254.169.254"}, https)
 			says(false, name+" reaches a private network", self, inside, https)
-			says(calls[name], name+" reaches vendors", self, vendor, https)
+			says(calls[name] || o.takesTokens(), name+" reaches vendors, or an issuer of tokens", self, vendor, https)
 			says(false, name+" reaches a vendor without TLS", self, vendor, 80)
 			says(true, "Prometheus reaches "+name, prometheus, self, door)
 			says(name != "feedback-router", "the gateway reaches "+name, gateway, self, door)
@@ -148,6 +170,8 @@ func TestEachServiceReachesWhatItNeedsAndIsReachedByWhomItServes(t *testing.T) {
 		says(true, "the topology job reaches NATS", ends["topology"], ends["nats"], nats)
 		says(false, "the topology job reaches vendors", ends["topology"], vendor, https)
 		says(true, "KEDA reads the lag", keda, ends["nats"], 8222)
+		says(true, "Prometheus reads the exporter beside NATS", prometheus, ends["nats"], 7777)
+		says(false, "Prometheus reaches NATS itself", prometheus, ends["nats"], nats)
 		says(false, "a stranger reaches NATS", stranger, ends["nats"], nats)
 		says(true, "servers of NATS reach each other", ends["nats"], ends["nats"], 6222)
 	})

@@ -212,6 +212,12 @@ func TestTheTopologyJobMayRunAgain(t *testing.T) {
 		if job.Spec.TTLSecondsAfterFinished == nil {
 			t.Error("the job stays when it is done, and the same version cannot run again")
 		}
+		// What a wave needs must not be in a later one: Argo CD would wait for the job, and the job for its Secret.
+		for _, object := range o.objects {
+			if wave, ordered := object.GetAnnotations()["argocd.argoproj.io/sync-wave"]; ordered {
+				t.Errorf("%T %s is in wave %s of Argo CD", object, object.GetName(), wave)
+			}
+		}
 	})
 }
 

@@ -33,6 +33,7 @@ var types = map[string]func() metav1.Object{
 	"networking.k8s.io/v1 Ingress":            func() metav1.Object { return &networkingv1.Ingress{} },
 	"gateway.networking.k8s.io/v1 HTTPRoute":  func() metav1.Object { return &gatewayv1.HTTPRoute{} },
 	"monitoring.coreos.com/v1 ServiceMonitor": func() metav1.Object { return &monitoringv1.ServiceMonitor{} },
+	"monitoring.coreos.com/v1 PodMonitor":     func() metav1.Object { return &monitoringv1.PodMonitor{} },
 	"monitoring.coreos.com/v1 PrometheusRule": func() metav1.Object { return &monitoringv1.PrometheusRule{} },
 	"keda.sh/v1alpha1 ScaledObject":           func() metav1.Object { return &scaledObject{} },
 	"external-secrets.io/v1 ExternalSecret":   func() metav1.Object { return &externalSecret{} },
