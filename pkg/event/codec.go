@@ -172,7 +172,7 @@ func unwrap(header nats.Header, body []byte) (map[string]string, []byte, error) 
 		}
 		value, err := unescape(textproto.TrimString(values[0]))
 		if err != nil {
-			return nil, nil, fault.At(name, "%w", err)
+			return nil, nil, fault.At(contract.Shown(name), "%w", err)
 		}
 		attributes[name] = value
 	}
@@ -205,7 +205,7 @@ func unwrapStructured(body []byte) (map[string]string, []byte, error) {
 		}
 		var value string
 		if err := json.Unmarshal(raw, &value); err != nil {
-			return nil, nil, fault.At(name, "must be a string")
+			return nil, nil, fault.At(contract.Shown(name), "must be a string")
 		}
 		switch name {
 		case HeaderTraceParent, HeaderTraceState:
