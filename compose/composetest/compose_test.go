@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/modules/compose"
 
@@ -61,6 +63,51 @@ func TestLoopsCloseInContainers(t *testing.T) {
 		s.closesLoops(t)
 		s.breaksNoPermission(t, "nats", "nats-3")
 	})
+}
+
+// What somebody sets for a real vendor must not reach the simulator.
+func TestSecretsOfRealVendorsGoToTheServicesAlone(t *testing.T) {
+	env := environment(t)
+	receivers := map[string]string{
+		"QUALTRICS_API_TOKEN": "qualtrics-linker", "QUALTRICS_SHARED_KEY": "ingress",
+		"SAP_MARKETING_USERNAME": "sap-interaction-writer", "SAP_MARKETING_PASSWORD": "sap-interaction-writer",
+		"C4C_USERNAME": "c4c-tasker", "C4C_PASSWORD": "c4c-tasker",
+		"AWARDCO_API_KEY": "awardco-recognizer", "AWARDCO_WEBHOOK_SECRETS": "awardco-recognizer",
+	}
+	simulated := configured(t, env)
+	for name := range receivers {
+		env[name] = "real"
+	}
+	given := configured(t, env)
+	for name, service := range receivers {
+		if got := *given[service].Environment[name]; got != "real" {
+			t.Errorf("%s of %s is %q, want what was set", name, service, got)
+		}
+		landscape := *given["landscape"].Environment[name]
+		if landscape == "real" {
+			t.Errorf("%s went to the simulator", name)
+		}
+		if got := *simulated[service].Environment[name]; got == "" || got != landscape {
+			t.Errorf("%s of %s is %q without a real vendor, which is not what the simulator has", name, service, got)
+		}
+	}
+}
+
+// configured are the services that compose.yaml describes in this environment.
+func configured(t *testing.T, env map[string]string) types.Services {
+	t.Helper()
+	options, err := cli.NewProjectOptions([]string{"../compose.yaml"}, func(o *cli.ProjectOptions) error {
+		o.Environment = env
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := options.LoadProject(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project.Services
 }
 
 func buildImages(t *testing.T) {

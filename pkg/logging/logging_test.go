@@ -46,9 +46,14 @@ func TestLevelHidesWhatIsBelow(t *testing.T) {
 }
 
 func TestWrongSettingsAreNamed(t *testing.T) {
-	for setting, value := range map[string][2]string{"LOG_FORMAT": {"xml", ""}, "LOG_LEVEL": {"", "loud"}} {
-		if _, err := logging.New(os.Stderr, value[0], value[1]); err == nil || !strings.HasPrefix(err.Error(), setting) {
-			t.Errorf("got %v", err)
+	for settings, want := range map[logging.Settings]string{
+		{Format: "xml"}: `LOG_FORMAT is "xml"; it may be auto, text or json`,
+		{Level: "loud"}: `LOG_LEVEL is "loud"; it may be debug, info, warn or error`,
+		{Level: "loud", Format: "xml"}: `LOG_LEVEL is "loud"; it may be debug, info, warn or error` + "\n" +
+			`LOG_FORMAT is "xml"; it may be auto, text or json`,
+	} {
+		if _, err := logging.New(os.Stderr, settings); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }
@@ -67,7 +72,7 @@ func toFile(t *testing.T, format, level string) string {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	log, err := logging.New(f, format, level)
+	log, err := logging.New(f, logging.Settings{Format: format, Level: level})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +91,7 @@ func toTerminal(t *testing.T, format string) string {
 		t.Skipf("no terminal can be opened here: %v", err)
 	}
 	defer func() { _ = errors.Join(terminal.Close(), screen.Close()) }()
-	log, err := logging.New(terminal, format, "")
+	log, err := logging.New(terminal, logging.Settings{Format: format})
 	if err != nil {
 		t.Fatal(err)
 	}

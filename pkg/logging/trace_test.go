@@ -19,7 +19,7 @@ func TestLinesWithinASpanNameTheirTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	log, err := logging.New(file, logging.JSON, "")
+	log, err := logging.New(file, logging.Settings{Format: logging.JSON})
 	if err != nil {
 		t.Fatal(err)
 	}

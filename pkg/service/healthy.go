@@ -18,7 +18,8 @@ const healthyTimeout = 3 * time.Second
 // healthy asks the service that runs with the same settings whether it is ready, and gives the exit code that a container's
 // health check wants: images hold neither a shell nor curl.
 func healthy(d Definition, stderr io.Writer) int {
-	if err := settings.Load(d.Settings); err != nil {
+	// The rest may have become wrong since, such as the file of a secret, and the service goes on with what it has read.
+	if err := settings.LoadOnly(d.Settings, "HTTP_ADDR", "HTTP_TLS_CERT_FILE"); err != nil {
 		fmt.Fprintln(stderr, err)
 		return ExitSettings
 	}

@@ -50,9 +50,8 @@ var ErrStart = errors.New("cannot start")
 // Common is what every service's settings embed.
 type Common struct {
 	NATS         bus.Connection
-	HTTPAddr     string        `envconfig:"HTTP_ADDR" default:":8080" desc:"where the HTTP door listens"`
-	LogLevel     string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
-	LogFormat    string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text (coloured on a terminal), json, or auto: text on a terminal, json elsewhere"`
+	HTTPAddr     string `envconfig:"HTTP_ADDR" default:":8080" desc:"where the HTTP door listens"`
+	Log          logging.Settings
 	DrainTimeout time.Duration `envconfig:"DRAIN_TIMEOUT" default:"20s" desc:"how long a stopping service may take to finish what it holds"`
 	Tracing      tracing.Settings
 	httpdoor.Settings
@@ -97,7 +96,18 @@ type Host struct {
 // Handle starts the service's durable consumer and makes readiness depend on it.
 func (h *Host) Handle(c bus.Consumer) {
 	h.consuming = h.Bus.Consume(h.ctx, c)
-	h.Door.AddCheck(h.Name+" consumer", h.consuming.Live, h.consuming.Ready)
+	h.Door.AddCheck(h.Name+" consumer", h.consuming.Live, h.atBroker(h.consuming.Ready))
+}
+
+// atBroker is a check that only a connected broker can answer. As long as there is none the broker's own check says so,
+// and this one would guess.
+func (h *Host) atBroker(ready func() error) func() error {
+	return func() error {
+		if h.Bus.Ready() != nil {
+			return nil
+		}
+		return ready()
+	}
 }
 
 // Go runs work until the service stops. Work that ends earlier with an error makes the service not live.
@@ -119,7 +129,7 @@ func (h *Host) OnStop(f func(context.Context)) { h.stops = append(h.stops, f) }
 // ready before.
 func (h *Host) Ledger() *effect.Ledger {
 	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Effects}
-	h.Door.AddCheck(h.Name+" ledger", nil, bucket.ready)
+	h.Door.AddCheck(h.Name+" ledger", nil, h.atBroker(bucket.ready))
 	return effect.New(bucket).WithMetrics(h.Metrics)
 }
 
@@ -128,7 +138,7 @@ func (h *Host) Ledger() *effect.Ledger {
 // before.
 func (h *Host) Limiter(vendor string, l quota.Limits) outbound.Limiter {
 	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Limits}
-	h.Door.AddCheck(h.Name+" limits", nil, bucket.ready)
+	h.Door.AddCheck(h.Name+" limits", nil, h.atBroker(bucket.ready))
 	return quota.New(bucket, vendor, l, quota.WithLog(h.Log), quota.WithMetrics(h.Metrics))
 }
 
@@ -165,17 +175,23 @@ func (h *Host) close(ctx context.Context) {
 }
 
 // Main runs one service as a process: --help, --version and --healthy (which asks the one that runs beside it), else until
-// SIGINT or SIGTERM. A second signal ends it at
-// once.
+// SIGINT or SIGTERM. A second signal ends it at once.
 func Main(d Definition) {
 	os.Exit(run(d, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// usage is what --help says of the command line.
+func usage(name string) string {
+	return fmt.Sprintf(`  %[1]s             runs until SIGINT or SIGTERM
+  %[1]s --healthy   asks the one that runs here with the same settings whether it is ready: exit code 0, or 1 and why not
+  %[1]s --version   prints version and commit`, name)
 }
 
 func run(d Definition, args []string, stdout io.Writer, stderr *os.File) int {
 	if len(args) > 0 {
 		switch args[0] {
 		case "--help", "-h", "help":
-			settings.Help(stdout, d.Name, d.Doc, d.Settings)
+			settings.Help(stdout, d.Name, d.Doc+"\n\n"+usage(d.Name), d.Settings)
 			return 0
 		case "--version", "version":
 			fmt.Fprintln(stdout, d.Name, Version())
@@ -191,7 +207,7 @@ func run(d Definition, args []string, stdout io.Writer, stderr *os.File) int {
 		fmt.Fprintf(stderr, "%s cannot start:\n%v\n", d.Name, err)
 		return ExitSettings
 	}
-	log, err := logging.New(stderr, d.Settings.common().LogFormat, d.Settings.common().LogLevel)
+	log, err := logging.New(stderr, d.Settings.common().Log)
 	if err != nil {
 		fmt.Fprintf(stderr, "%s cannot start: %v\n", d.Name, err)
 		return ExitSettings

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,12 +34,11 @@ import (
 // After that fields tagged `required:"true"` must hold something, and each struct that has Validate() error is asked:
 // into itself and those within. The error joins all that is wrong, one line each, and names the variable.
 func Load(into any) error {
-	spec := reflect.ValueOf(into)
-	if spec.Kind() != reflect.Pointer || spec.Elem().Kind() != reflect.Struct {
-		return fmt.Errorf("settings: %T is no pointer to a struct", into)
+	vars, structs, err := variables(into)
+	if err != nil {
+		return err
 	}
 	var wrong problems
-	vars, structs := gather(spec.Elem())
 	for _, v := range vars {
 		wrong.add(v.load())
 	}
@@ -51,6 +51,32 @@ func Load(into any) error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// LoadOnly reads the variables of these names alone, as [Load] does, and asks no Validate. The rest of the struct is left
+// alone.
+func LoadOnly(into any, names ...string) error {
+	vars, _, err := variables(into)
+	if err != nil {
+		return err
+	}
+	var wrong problems
+	for _, v := range vars {
+		if slices.Contains(names, v.name) {
+			wrong.add(v.load())
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// variables are those of the struct that into points to, with the structs within.
+func variables(into any) ([]variable, []reflect.Value, error) {
+	spec := reflect.ValueOf(into)
+	if spec.Kind() != reflect.Pointer || spec.Elem().Kind() != reflect.Struct {
+		return nil, nil, fmt.Errorf("settings: %T is no pointer to a struct", into)
+	}
+	vars, structs := gather(spec.Elem())
+	return vars, structs, nil
 }
 
 // problems are errors without repetition: the Validate of an embedded struct is that of the outer one too.

@@ -167,6 +167,25 @@ func TestLoadReportsAnEmbeddedValidateOnce(t *testing.T) {
 	}
 }
 
+func TestLoadOnlyReadsNothingElse(t *testing.T) {
+	t.Setenv("TEST_KEYS_FILE", filepath.Join(t.TempDir(), "missing"))
+	t.Setenv("TEST_TIMEOUT", "5")
+	t.Setenv("TEST_VENDOR_URL", "https://vendor") // its Validate would miss a password
+	got := all{Names: []string{"kept"}}
+	if err := settings.LoadOnly(&got, "TEST_VENDOR_URL", "TEST_WORKERS"); err != nil {
+		t.Fatal(err)
+	}
+	if got.Vendor.URL != "https://vendor" || got.Workers != 4 || got.Timeout != 0 || len(got.Names) != 1 {
+		t.Errorf("got %+v", got)
+	}
+	if err := settings.LoadOnly(&got, "TEST_TIMEOUT"); err == nil || !strings.HasPrefix(err.Error(), "TEST_TIMEOUT") {
+		t.Errorf("got error %v", err)
+	}
+	if err := settings.LoadOnly(got, "TEST_WORKERS"); err == nil {
+		t.Error("a struct was taken that cannot be written to")
+	}
+}
+
 func TestLoadRefusesStructsThatAreWrong(t *testing.T) {
 	for _, into := range []any{all{}, nil, new(int), &struct{ Untagged string }{}} {
 		if err := settings.Load(into); err == nil {

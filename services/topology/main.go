@@ -24,10 +24,9 @@ import (
 
 // Settings of the job.
 type Settings struct {
-	NATS      bus.Connection
-	LogLevel  string        `envconfig:"LOG_LEVEL" default:"info" desc:"debug, info, warn or error"`
-	LogFormat string        `envconfig:"LOG_FORMAT" default:"auto" desc:"text, json or auto"`
-	Timeout   time.Duration `envconfig:"TOPOLOGY_TIMEOUT" default:"2m" desc:"how long to wait for the broker and for a cluster's leader"`
+	NATS    bus.Connection
+	Log     logging.Settings
+	Timeout time.Duration `envconfig:"TOPOLOGY_TIMEOUT" default:"2m" desc:"how long to wait for the broker and for a cluster's leader"`
 	topology.Settings
 }
 
@@ -37,7 +36,8 @@ ledger. It deletes nothing and may run as often as you like; run it before the s
   topology               applies
   topology permissions   prints the NATS users of all services with exactly the rights they need, as a nats-server's
                          authorization block, or with -format helm as values of the official NATS chart
-  topology asyncapi      prints the AsyncAPI 3 document of all events`
+  topology asyncapi      prints the AsyncAPI 3 document of all events
+  topology --version     prints version and commit`
 
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	declared := topology.Of(s.Settings)
 	switch command {
 	case "apply":
-		log, err := logging.New(os.Stderr, s.LogFormat, s.LogLevel)
+		log, err := logging.New(os.Stderr, s.Log)
 		if err != nil {
 			return err
 		}

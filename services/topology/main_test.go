@@ -130,7 +130,7 @@ func TestBrokerThatIsNotThereIsSaidWithinTheTime(t *testing.T) {
 
 func TestHelpListsCommandsAndSettings(t *testing.T) {
 	help := output(t, "--help")
-	for _, text := range []string{"topology permissions", "topology asyncapi", "NATS_URL", "TOPOLOGY_REPLICAS"} {
+	for _, text := range []string{"topology permissions", "topology asyncapi", "topology --version", "NATS_URL", "TOPOLOGY_REPLICAS"} {
 		if !strings.Contains(help, text) {
 			t.Errorf("help does not say %q", text)
 		}

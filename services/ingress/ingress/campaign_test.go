@@ -127,7 +127,8 @@ func TestEmptyPackageIsNormal(t *testing.T) {
 	for _, body := range []string{
 		``, ` `, `{}`, `{"d":{}}`, `{"d":{"CampaignId":"1"}}`, `{"CampaignId":"1"}`, `{"d":{"CampaignTargetGroupMembers":[]}}`,
 		`{"CampaignTargetGroupMembers":[]}`, `{"d":{"CampaignTargetGroupMembers":null}}`, `{"d":{"CampaignTargetGroupMembers":""}}`,
-		`{"d":{"CampaignTargetGroupMembers":{"results":[]}}}`,
+		`{"d":{"CampaignTargetGroupMembers":{"results":[]}}}`, `{"d":""}`, `{"d":null}`, `{"d":[]}`, `{"d":{"CampaignId":"1","Status":"2","Members":[]}}`,
+		`{"d":{"__metadata":{"type":"x"},"CampaignId":"1"}}`,
 	} {
 		if answer := f.Post("/sap/open-channel", body); answer.Status != http.StatusOK {
 			t.Errorf("%q: answered %d %s", body, answer.Status, answer.Body)
@@ -212,6 +213,36 @@ func TestPackageThatIsWrongIsRefusedAsAWholeInTheExportsNames(t *testing.T) {
 			}
 			if strings.Contains(answer.Body, "@") {
 				t.Errorf("an address is in the answer: %s", answer.Body)
+			}
+		})
+	}
+	if n := f.all(t); n != 0 {
+		t.Errorf("%d events of refused packages", n)
+	}
+}
+
+func TestPackageWithMembersUnderAnotherNameIsRefused(t *testing.T) {
+	f := start(t, nil)
+	good := member("OB-1", "ada@example.com")
+	for name, c := range map[string]struct {
+		body   string
+		fields []string
+	}{
+		"text under the root":      {`{"d":"x"}`, []string{"d"}},
+		"a number":                 {`{"foo":1}`, []string{"foo"}},
+		"another list":             {`{"d":{"CampaignId":"1","Members":[` + good + `]}}`, []string{"Members"}},
+		"one member, no list":      {`{"d":{"CampaignId":"1","Members":` + good + `}}`, []string{"Members"}},
+		"something else":           {`{"foo":1,"bar":[` + good + `]}`, []string{"bar", "foo"}},
+		"a name in another case":   {`{"campaignTargetGroupMembers":[` + good + `]}`, []string{"campaignTargetGroupMembers"}},
+		"two roots":                {`{"d":{"x":` + pack(good) + `}}`, []string{"x"}},
+		"a root beside a campaign": {`{"CampaignId":"1","d":` + pack(good) + `}`, []string{"d"}},
+		"results under the root":   {`{"d":{"results":[` + pack(good) + `]}}`, []string{"results"}},
+		"an address as a name":     {`{"ada@example.com":[` + good + `]}`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := f.Post("/sap/open-channel", c.body).WantProblem(400, c.fields...)
+			if !strings.Contains(answer.Body, "CampaignTargetGroupMembers") || strings.Contains(answer.Body, "@") {
+				t.Errorf("the answer does not say what was looked for, or shows an address: %s", answer.Body)
 			}
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/closeloop/closeloop/pkg/event/contract"
@@ -47,6 +49,7 @@ func Parse(body []byte, attributes *Attributes, defaultArea string) (*Package, e
 	}
 	var r reader
 	p := r.unwrapped(root)
+	r.expectPackage(p)
 	campaign := &eventsv1.Campaign{
 		CampaignId: r.text(campaignID, p[campaignID]), Name: r.text(campaignName, p[campaignName]),
 		MarketingArea: cmp.Or(r.text(marketingArea, p[marketingArea]), defaultArea),
@@ -78,18 +81,41 @@ func (r *reader) unwrapped(root map[string]any) map[string]any {
 		return root
 	}
 	for name, inner := range root {
-		switch inner := inner.(type) {
-		case map[string]any:
-			if name != members {
-				return inner
-			}
-		case []any:
-			if name != members {
-				r.refuse(contract.Shown(name), "must be a JSON object")
-			}
+		if object, ok := inner.(map[string]any); ok && name != members {
+			return object
 		}
 	}
 	return root
+}
+
+// expectPackage refuses what may hold members under a name that is not theirs: to answer that it was taken would lose
+// them. Without members a package is one all the same (§1.2), if there is nothing in it or what a campaign has.
+func (r *reader) expectPackage(p map[string]any) {
+	if _, there := p[members]; there {
+		return
+	}
+	_, hasID := p[campaignID]
+	_, hasName := p[campaignName]
+	_, hasArea := p[marketingArea]
+	campaign := hasID || hasName || hasArea
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		known := name == campaignID || name == campaignName || name == marketingArea || strings.HasPrefix(name, "__") // OData's own
+		if !known && filled(p[name], !campaign) {
+			r.refuse(contract.Shown(name), fmt.Sprintf("is not known, and there is no %s: a package has %s, %s, %s and the list %[1]s",
+				members, campaignID, campaignName, marketingArea))
+		}
+	}
+}
+
+// filled tells that an object or a list has something in it, or with single also that a single value is there.
+func filled(value any, single bool) bool {
+	switch value := value.(type) {
+	case map[string]any:
+		return len(value) > 0
+	case []any:
+		return len(value) > 0
+	}
+	return single && value != nil && value != ""
 }
 
 func (r *reader) object(at string, value any) map[string]any {

@@ -42,7 +42,7 @@ func drill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) 
 	if err := settings.Load(s); err != nil {
 		return err
 	}
-	log, err := logging.New(os.Stderr, "json", "warn")
+	log, err := logging.New(os.Stderr, logging.Settings{Format: logging.JSON, Level: "warn"})
 	if err != nil {
 		return err
 	}

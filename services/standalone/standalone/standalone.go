@@ -55,7 +55,10 @@ func (s *Settings) Validate() error {
 
 const doc = `Runs all of closeloop in one process: embedded NATS with JetStream on disk, every service, and simulated vendors.
 It plays a small campaign through the whole loop, shows what happens, and stays up. Set a vendor's address and
-credentials, and that vendor is the real one; no campaign is played then unless STANDALONE_CAMPAIGN says so.`
+credentials, and that vendor is the real one; no campaign is played then unless STANDALONE_CAMPAIGN says so.
+
+  standalone             runs until SIGINT or SIGTERM
+  standalone --version   prints version and commit`
 
 // Main runs standalone until SIGINT or SIGTERM and gives the process's exit code. The second signal ends it at once.
 func Main(args []string, out io.Writer, errOut *os.File) int {
@@ -75,7 +78,7 @@ func Main(args []string, out io.Writer, errOut *os.File) int {
 		fmt.Fprintf(errOut, "standalone cannot start:\n%v\n", err)
 		return service.ExitSettings
 	}
-	log, err := logging.New(errOut, s.LogFormat, s.LogLevel)
+	log, err := logging.New(errOut, s.Log)
 	if err != nil {
 		fmt.Fprintf(errOut, "standalone cannot start: %v\n", err)
 		return service.ExitSettings

@@ -77,6 +77,7 @@ type Campaigns struct {
 	log       *slog.Logger
 	plans     *store.Table[plan]
 	wake      chan struct{}
+	waits     bool // for the endpoint, as of the last attempt; of Run alone
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
@@ -231,9 +232,17 @@ func (c *Campaigns) managed(err error) bool {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.mu.Unlock()
-	if err != nil && !errors.Is(err, context.Canceled) {
-		c.log.Warn("a campaign waits", "error", err)
+	if errors.Is(err, context.Canceled) {
+		return false
 	}
+	if err != nil {
+		level := slog.LevelWarn
+		if c.waits { // it has been said
+			level = slog.LevelDebug
+		}
+		c.log.Log(context.Background(), level, "a campaign waits", "error", err)
+	}
+	c.waits = err != nil
 	return err == nil
 }
 

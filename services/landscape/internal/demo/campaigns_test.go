@@ -1,6 +1,7 @@
 package demo_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -45,11 +46,15 @@ func newDoor(t *testing.T, status int) *door {
 // campaigns runs campaigns with new books against a door until the test ends.
 func campaigns(t *testing.T, d *door) (*demo.Campaigns, *salescloud.Simulator) {
 	t.Helper()
+	return loggedCampaigns(t, d, slog.New(slog.DiscardHandler))
+}
+
+func loggedCampaigns(t *testing.T, d *door, log *slog.Logger) (*demo.Campaigns, *salescloud.Simulator) {
+	t.Helper()
 	st, err := store.Open("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
 	m, err := marketing.New(st, marketing.Settings{}, log)
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +89,43 @@ func TestARefusedCampaignSaysSo(t *testing.T) {
 	}
 	if err := c.Play(t.Context(), 1); !errors.Is(err, demo.ErrRefused) {
 		t.Errorf("the next one: %v", err)
+	}
+}
+
+// away is an endpoint that refuses the first pings and takes everything from then on.
+func away(t *testing.T, pings int) *door {
+	t.Helper()
+	d := &door{}
+	d.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if r.Method == http.MethodGet && pings > 0 {
+			pings--
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(d.Close)
+	return d
+}
+
+// buffer is a log that may be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock(); return b.b.Write(p) }
+func (b *buffer) String() string              { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+func TestACampaignThatWaitsSaysSoOnce(t *testing.T) {
+	var log buffer
+	c, _ := loggedCampaigns(t, away(t, 3), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err := c.Play(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	const waits = ` msg="a campaign waits"`
+	if warned, debugged := strings.Count(log.String(), "level=WARN"+waits), strings.Count(log.String(), "level=DEBUG"+waits); warned != 1 || debugged != 2 {
+		t.Errorf("%d warnings and %d for who debugs:\n%s", warned, debugged, log.String())
 	}
 }
 
