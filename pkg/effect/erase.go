@@ -2,7 +2,6 @@ package effect
 
 import (
 	"encoding/json"
-	"errors"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -11,15 +10,12 @@ import (
 // Erased is the state of an effect whose person was forgotten: nothing is known of it but that it must not be made again.
 const Erased State = "erased"
 
-// ErrErased is wrapped by the [fault.Erased] of an effect whose person was forgotten.
-var ErrErased = errors.New("the person was forgotten")
-
 // erased tells that the effect must not be made, since its person was forgotten.
 func (r *Record) erased() error {
 	if r.State != Erased {
 		return nil
 	}
-	return &fault.Fault{Class: fault.Erased, Reason: "it is about a person who was forgotten: nothing is done under the same id again", Err: ErrErased}
+	return &fault.Fault{Class: fault.Erased, Reason: "it is about a person who was forgotten: nothing is done under the same id again"}
 }
 
 // Whom names the person that an erasure is about, as [Forgetting] keeps it.

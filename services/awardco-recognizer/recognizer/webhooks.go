@@ -107,8 +107,8 @@ func (w *webhooks) correlate(ctx context.Context, d webhook.Delivery) (indexed, 
 			continue
 		}
 		record, err := w.ledger.Look(ctx, effect.Recognition(reference))
-		if errors.Is(err, effect.ErrNotFound) {
-			continue // somebody else's tag
+		if errors.Is(err, effect.ErrNotFound) || record.State == effect.Erased {
+			continue // somebody else's tag, or of a person who was forgotten
 		}
 		if err != nil {
 			return indexed{}, false, err
@@ -152,9 +152,9 @@ func (w *webhooks) decided(ctx context.Context, r *httpdoor.Request, recognition
 	return "published", nil
 }
 
-// unstored asks for the delivery to be repeated.
+// unstored asks for the delivery to be repeated, unless that cannot help.
 func unstored(err error) error {
-	if fault.Is(err, fault.Invalid) {
+	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.Erased) {
 		return err
 	}
 	return httpdoor.Unavailable("it could not be stored; sending it again is safe", 5*time.Second)

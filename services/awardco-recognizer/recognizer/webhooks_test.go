@@ -4,12 +4,17 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/service/servicetest"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
@@ -174,4 +179,36 @@ func TestADecisionThatCannotBeStoredIsNotAnsweredWell(t *testing.T) {
 	if took := time.Since(begun); took > 3*time.Second {
 		t.Errorf("answered after %s; Awardco waits 3 s", took)
 	}
+}
+
+func TestARecognitionOfAForgottenPersonIsUnknown(t *testing.T) {
+	f := start(t, servicetest.Env{"AWARDCO_WEBHOOK_SCHEME": "none"})
+	bucket, err := f.broker.JS.KeyValue(t.Context(), topology.Effects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tombstone, err := effect.Tombstone(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.Create(t.Context(), effect.Recognition("R_1").String(), tombstone); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcome(t, f.Post(door, tell("recognition.approved", `"recognitionId":"REC-9","tagNames":["ref-R_1"]`))); got != "unknown_recognition" {
+		t.Errorf("it is %s", got)
+	}
+	if _, err := bucket.Get(t.Context(), effect.RecognitionHeard("R_1").String()); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("it was noted: %v", err)
+	}
+	if n := len(servicetest.Events(t, f.broker, subjects.RecognitionApproved)); n != 0 {
+		t.Errorf("%d decisions were published", n)
+	}
+	// One whose decision was forgotten with the rest is gone, and not worth repeating.
+	if _, err := bucket.Create(t.Context(), effect.RecognitionIndex("REC-8").String(), []byte(`{"responseId":"R_1","loopId":"L"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.Create(t.Context(), effect.RecognitionDecision("REC-8", "approved").String(), tombstone); err != nil {
+		t.Fatal(err)
+	}
+	f.Post(door, tell("recognition.approved", `"recognitionId":"REC-8"`)).WantProblem(410)
 }

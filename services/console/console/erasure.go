@@ -90,7 +90,9 @@ type work struct {
 	// Owner is the console that is at it, Touched when it last said so.
 	Owner   string    `json:"owner"`
 	Touched time.Time `json:"touched"`
-	Person  *person   `json:"person"`
+	// Waiting says that there was nothing to do then but to wait: for so long the claim holds longer.
+	Waiting bool    `json:"waiting,omitempty"`
+	Person  *person `json:"person"`
 	// Fence is the last sequence of each stream when it was asked for: what came later is deleted only where it follows
 	// from what was there.
 	Fence map[string]uint64 `json:"fence"`
@@ -100,13 +102,25 @@ type work struct {
 	Keys   map[string]action   `json:"keys,omitempty"`
 	// DoomedAt is when the oldest of the doomed were found.
 	DoomedAt time.Time `json:"doomedAt,omitzero"`
-	// Letters are the dead letters that were deleted.
+	// Letters are the dead letters that were deleted; Unheard those of the request to the vendors.
 	Letters map[uint64]bool `json:"letters"`
-	// Ledgered says that the ledger is done, which what is found later takes back; AskedAt is when the vendors were asked.
-	Ledgered bool      `json:"ledgered,omitempty"`
-	AskedAt  time.Time `json:"askedAt,omitzero"`
+	Unheard map[uint64]bool `json:"unheard,omitempty"`
+	// Ledgered says that the ledger is done, which what is found later takes back.
+	Ledgered bool `json:"ledgered,omitempty"`
+	// MoreKeys says that the ledger held more than Keys took.
+	MoreKeys bool `json:"moreKeys,omitempty"`
+	// AskedAt is when the vendors were asked.
+	AskedAt time.Time `json:"askedAt,omitzero"`
 	// Made counts what was made at vendors.
 	Made map[string]int `json:"made"`
+}
+
+// claim is how long others leave the erasure to its owner without a word.
+func (w *work) claim() time.Duration {
+	if w.Waiting {
+		return takeOverWaiting
+	}
+	return takeOver
 }
 
 // action is what becomes of a record of the ledger.

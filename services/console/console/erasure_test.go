@@ -307,12 +307,15 @@ func TestAPersonIsForgottenOnDiskAndNobodyElseIs(t *testing.T) {
 // neverAgain asks for each of Ada's effects once more.
 func (w *town) neverAgain() {
 	w.t.Helper()
-	for _, key := range []effect.Key{effect.Link("QA"), effect.Task("R_A", ""), effect.Interaction("SURVEY_LINK_CREATED", "QA")} {
+	for _, key := range []effect.Key{
+		effect.Link("QA"), effect.Task("R_A", ""), effect.Interaction("SURVEY_LINK_CREATED", "QA"),
+		effect.Recognition("R_A"), effect.Interaction("SURVEY_RESPONSE", "R_A"), // which nobody had begun to make
+	} {
 		_, err := effect.Do(w.t.Context(), w.ledger(), key, event.Event{ID: "again", LoopID: "L-A"}, func(context.Context, *effect.Run) (string, error) {
 			w.t.Errorf("%s is made again", key)
 			return "", nil
 		})
-		if !errors.Is(err, effect.ErrErased) || !fault.Is(err, fault.Erased) {
+		if !fault.Is(err, fault.Erased) {
 			w.t.Errorf("%s again: %v", key, err)
 		}
 		outcomes := effect.DoMany(w.t.Context(), w.ledger(), "make", []effect.Item{{Key: key, Cause: event.Event{ID: "again", LoopID: "L-A"}}}, effect.Group[string]{
@@ -448,9 +451,12 @@ func TestWhoIsForgotten(t *testing.T) {
 			`+survey.link.requested L1 {"requestId":"1","contact":{"email":"ada@example.com","externalId":"P-1"}}`,
 		}},
 		"by phone, and what says so in another way": {`"phone":"+44 (20) 7946-0000","contactId":"CID_9"`, []string{
-			`survey.link.requested L1 {"requestId":"1","contact":{"email":"a@example.com","phone":"442079460000"}}`,
+			`survey.link.requested L1 {"requestId":"1","contact":{"phone":"442079460000"}}`,
 			`survey.link.created L2 {"requestId":"2","link":"https://x.example/1","contactId":"CID_9"}`,
-			`+survey.link.requested L3 {"requestId":"3","contact":{"email":"b@example.com","phone":"442079460001"}}`,
+			`+survey.link.requested L3 {"requestId":"3","contact":{"phone":"442079460001"}}`,
+			`+survey.link.requested L4 {"requestId":"4","contact":{"email":"b@example.com","phone":"442079460000"}}`,
+			`+survey.link.requested L5 {"requestId":"5","contact":{"externalId":"P-2","phone":"442079460000"}}`,
+			`+survey.response.received L5 {"responseId":"R_5","contact":{"email":"b@example.com","externalId":"P-2","phone":"442079460000"}}`,
 		}},
 		"what a survey calls a link or an id is none": {`"externalId":"P-1"`, []string{
 			`survey.response.received L1 {"responseId":"R_1","values":{"link":"https://shop.example","requestId":"7","QID1":"CID_9"},"contact":{"externalId":"P-1"}}`,
@@ -554,4 +560,24 @@ func TestALedgerOfAnEarlierVersionIsPushedOutAndTheReceiptSaysSo(t *testing.T) {
 		}
 	}
 	w.neverAgain()
+}
+
+func TestAnErasureWhoseLetterIsDiscardedEndsWithAPerson(t *testing.T) {
+	w := newTown(t)
+	w.lives(ada)
+	s := w.console(nil)
+	w.serve(topology.QualtricsLinker, func(_ context.Context, e event.Event) error {
+		if _, ok := e.Data.(*eventsv1.ErasureRequested); ok {
+			return fault.New(fault.Person, "nobody knows")
+		}
+		return nil
+	})
+	asked := forget(t, s, `{"why":"asked","by":"eve","email":"ada@example.com"}`)
+	bustest.Eventually(t, "the letter", func() bool { return len(w.broker.Messages(topology.DeadLetters, ">")) == 1 })
+	letter := w.broker.Messages(topology.DeadLetters, ">")[0].Sequence
+	s.Post(fmt.Sprintf("/dead-letters/%d/discard", letter), `{"why":"by hand","by":"eve"}`).Want(200)
+	done := receipt(t, s, asked.ID)
+	if q := done.Vendors[0]; q.Vendor != "qualtrics" || q.Outcome != "person" || q.Where == "" || q.Reason == "" {
+		t.Errorf("at Qualtrics: %+v", q)
+	}
 }

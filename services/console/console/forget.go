@@ -30,6 +30,12 @@ const (
 	doomedMost = 5000
 	// takeOver is how long a console that is at an erasure may say nothing until another goes on with it.
 	takeOver = 15 * time.Second
+	// takeOverWaiting is as long for one that waits for somebody, perhaps for days: it need not say so every few seconds.
+	takeOverWaiting = 5 * time.Minute
+	// askAgain is how many messages are deleted until it is asked again what services have in hand.
+	askAgain = 100
+	// releasePatience is how long a console that stops takes to give its erasures to others.
+	releasePatience = 2 * time.Second
 )
 
 // forgetter carries erasures out. Whatever it is about to do is recorded first; everything it does may be done again.
@@ -65,8 +71,28 @@ func (f *forgetter) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			f.release(ctx)
 			return nil
 		case <-tick.C:
+		}
+	}
+}
+
+// release leaves what is not done to other consoles, which need not wait then until this one has said nothing for long enough.
+func (f *forgetter) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releasePatience)
+	defer cancel()
+	for _, known := range f.book.all() {
+		if known.Work == nil || known.Work.Owner != f.me {
+			continue
+		}
+		e, err := known.copied()
+		if err == nil {
+			e.Work.Touched = time.Time{}
+			err = f.record(ctx, e)
+		}
+		if err != nil && !errors.Is(err, errElsewhere) {
+			f.log.Warn("an erasure could not be left to another console, which waits until it goes on", "erasure", known.ID, "error", err)
 		}
 	}
 }
@@ -76,7 +102,7 @@ func (f *forgetter) advance(ctx context.Context, e *Erasure) error {
 	if err := f.tidy(ctx, e.ID); err != nil || e.Work == nil {
 		return err
 	}
-	if e.Work.Owner != f.me && f.now().Sub(e.Work.Touched) < takeOver {
+	if e.Work.Owner != f.me && f.now().Sub(e.Work.Touched) < e.Work.claim() {
 		return nil
 	}
 	e, err := e.copied()
@@ -88,13 +114,29 @@ func (f *forgetter) advance(ctx context.Context, e *Erasure) error {
 			return err
 		}
 	}
+	e.WaitsFor = ""
 	for more := true; more && ctx.Err() == nil; {
 		if more, err = f.step(ctx, e); err != nil {
 			return err
 		}
 	}
 	f.book.keep(e) // with what it waits for
-	return ctx.Err()
+	if ctx.Err() != nil || e.Work == nil {
+		return ctx.Err()
+	}
+	return f.hold(ctx, e)
+}
+
+// hold records that this console waits with the erasure, so that no other takes it over.
+func (f *forgetter) hold(ctx context.Context, e *Erasure) error {
+	if e.Work.Waiting == (e.WaitsFor != "") && f.now().Sub(e.Work.Touched) < e.Work.claim()/3 {
+		return nil
+	}
+	held, err := e.copied()
+	if err != nil {
+		return err
+	}
+	return f.save(ctx, held)
 }
 
 // tidy deletes the records of an erasure that a later one has replaced.
@@ -111,8 +153,13 @@ func (f *forgetter) tidy(ctx context.Context, id string) error {
 // save records how far it is, and deletes the record before.
 func (f *forgetter) save(ctx context.Context, e *Erasure) error {
 	if e.Work != nil {
-		e.Work.Owner, e.Work.Touched = f.me, f.now()
+		e.Work.Owner, e.Work.Touched, e.Work.Waiting = f.me, f.now(), e.WaitsFor != ""
 	}
+	return f.record(ctx, e)
+}
+
+// record writes an erasure down as it is.
+func (f *forgetter) record(ctx context.Context, e *Erasure) error {
 	content, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -136,7 +183,7 @@ func (f *forgetter) save(ctx context.Context, e *Erasure) error {
 // alive says that this console is still at it, while a step takes long. What the step has found or counted so far does not count
 // before the step is whole: the record stays as it was but for the time.
 func (f *forgetter) alive(ctx context.Context, e *Erasure) error {
-	if f.now().Sub(e.Work.Touched) < takeOver/3 {
+	if f.now().Sub(e.Work.Touched) < e.Work.claim()/3 {
 		return nil
 	}
 	known, ok := f.book.find(e.ID)
@@ -167,7 +214,7 @@ func (f *forgetter) step(ctx context.Context, e *Erasure) (more bool, err error)
 			e.WaitsFor = fmt.Sprintf("%d effects that are being made", left)
 			return false, err
 		}
-		w.Ledgered, e.WaitsFor = true, ""
+		w.Ledgered, e.WaitsFor = !w.MoreKeys, ""
 		return true, f.save(ctx, e) // and whatever a run said that was interrupted is looked for
 	}
 	found, err := f.search(ctx, e)
@@ -221,6 +268,9 @@ func (f *forgetter) search(ctx context.Context, e *Erasure) (found bool, err err
 	for letter := range letters {
 		w.Letters[letter] = true
 	}
+	if err := f.forbid(ctx, e); err != nil {
+		return false, err
+	}
 	return true, f.save(ctx, e)
 }
 
@@ -230,6 +280,7 @@ func (f *forgetter) about(e *Erasure, stream string, m *jetstream.RawStreamMsg, 
 	late := m.Sequence > w.Fence[stream]
 	switch stream {
 	case topology.Operations:
+		f.hearDiscard(e, m)
 		return aboutOperation(w, m, late, letters)
 	case topology.Events:
 		f.hear(e, m)
@@ -242,6 +293,12 @@ func (f *forgetter) about(e *Erasure, stream string, m *jetstream.RawStreamMsg, 
 	s := sightOf(stream, m)
 	s.late = late
 	if s.subject == subjects.ErasureRequested || s.subject == subjects.ErasureCompleted {
+		if stream == topology.DeadLetters && s.subject == subjects.ErasureRequested && s.first("erasureId") == e.ID {
+			if w.Unheard == nil {
+				w.Unheard = map[uint64]bool{}
+			}
+			w.Unheard[m.Sequence] = true
+		}
 		return false
 	}
 	if w.Person.judge(s) == nothing {
@@ -313,19 +370,35 @@ func (f *forgetter) hear(e *Erasure, m *jetstream.RawStreamMsg) {
 	}
 }
 
+// hearDiscard takes it that nobody passes the erasure on any more, since somebody has discarded the letter of it.
+func (f *forgetter) hearDiscard(e *Erasure, m *jetstream.RawStreamMsg) {
+	o, err := operationOf(m)
+	if err != nil || o.Kind != Discard || !e.Work.Unheard[o.Letter] {
+		return
+	}
+	for i := range e.Vendors {
+		if v := &e.Vendors[i]; v.Outcome == "" {
+			v.Outcome, v.Reason, v.Where = atVendorPerson, "its dead letter was discarded", whereAt[v.Vendor]
+		}
+	}
+}
+
 // execute deletes what was doomed, and counts it. What a service may have in hand stays until it is done with it, since that
 // cannot be stopped, and nobody could tell any more when it is over: what the service makes of it is found after that.
 func (f *forgetter) execute(ctx context.Context, e *Erasure) error {
 	w := e.Work
-	held, err := f.inHand(ctx, w)
-	if err != nil {
-		return err
-	}
-	left, waits := map[string][]uint64{}, ""
+	var held func(stream string, sequence uint64) string
+	left, waits, looks := map[string][]uint64{}, "", 0
 	for stream, all := range w.Doomed {
 		for _, sequence := range all {
 			if err := f.alive(ctx, e); err != nil {
 				return err
+			}
+			if looks++; looks%askAgain == 1 { // services take more meanwhile
+				var err error
+				if held, err = f.inHand(ctx, w); err != nil {
+					return err
+				}
 			}
 			if by := held(stream, sequence); by != "" {
 				left[stream], waits = append(left[stream], sequence), by+", which has something in hand"

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -138,7 +139,7 @@ func TestWhatIsKeptOfAResponseIsFoundByItsID(t *testing.T) {
 	keyed := p.keyed()
 	for _, key := range []effect.Key{
 		effect.Notified("R_1"), effect.Received("R_1"), effect.Swept("R_1"), effect.Rule("R_1", "late"), effect.Task("R_1", ""),
-		effect.Task("R_1", "refund"), effect.Recognition("R_1"), effect.RecognitionHeard("R_1"), effect.Interaction("SURVEY_RESPONSE", "R_1"),
+		effect.Task("R_1", "refund"), effect.Recognition("R_1"), effect.Interaction("SURVEY_RESPONSE", "R_1"),
 	} {
 		if !keyed(key.String()) {
 			t.Errorf("%s is not found", key)
@@ -146,5 +147,150 @@ func TestWhatIsKeptOfAResponseIsFoundByItsID(t *testing.T) {
 	}
 	if keyed(effect.Notified("R_10").String()) || keyed(effect.Task("R_10", "").String()) {
 		t.Error("another response is found")
+	}
+}
+
+// What a service takes while others of the doomed are being deleted is in its hands too.
+func TestWhatIsTakenDuringTheDeletionStays(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	const all, before, taken = 3 * askAgain, askAgain / 2, askAgain
+	e := newErasure("ada@example.com")
+	for i := range all {
+		broker.Publish(subjects.FeedbackDeliveryLate, fmt.Sprintf(`{"responseId":"R_%d","subject":"x"}`, i))
+		e.Work.Doomed = map[string][]uint64{topology.Events: append(e.Work.Doomed[topology.Events], uint64(i)+1)}
+	}
+	consumer, err := broker.JS.Consumer(t.Context(), topology.Events, topology.C4CTasker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newForgetter(t, broker, 0)
+	if err := f.begin(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	f.patience = time.Hour
+	e.Work.Touched, e.Work.DoomedAt = time.Now(), time.Now()
+	var last uint64
+	looks, now := 0, f.now
+	f.now = func() time.Time {
+		at := now()
+		state, err := broker.JS.Stream(t.Context(), topology.Events)
+		if err != nil {
+			t.Error(err)
+			return at
+		}
+		if looks++; last > 0 || state.CachedInfo().State.Msgs != all-before {
+			return at
+		}
+		batch, err := consumer.Fetch(taken)
+		if err != nil {
+			t.Error(err)
+			return at
+		}
+		for m := range batch.Messages() {
+			meta, err := m.Metadata()
+			if err != nil {
+				t.Error(err)
+				return at
+			}
+			last = meta.Sequence.Stream
+		}
+		return at
+	}
+	if err := f.execute(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if last <= askAgain {
+		t.Fatalf("the service took up to %d, which shows nothing", last)
+	}
+	left := e.Work.Doomed[topology.Events]
+	if len(left) != int(last)-askAgain || left[0] != askAgain+1 || e.Deleted[topology.Events] != all-len(left) || e.WaitsFor == "" {
+		t.Errorf("left are %v of those taken up to %d, %d deleted, waits for %q", left, last, e.Deleted[topology.Events], e.WaitsFor)
+	}
+}
+
+// An erasure may wait for days, and two consoles must not take it from each other all the while.
+func TestAConsoleThatWaitsKeepsTheErasure(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	f, other, e := newForgetter(t, broker, 0), newForgetter(t, broker, 0), newErasure("ada@example.com")
+	other.me, f.qualtrics, other.qualtrics = "other", true, true
+	clock := time.Now()
+	f.now = func() time.Time { return clock }
+	other.now = f.now
+	if err := f.begin(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	look := func(g *forgetter) *Erasure {
+		t.Helper()
+		for _, m := range broker.Messages(topology.Operations, topology.ErasureSubject(">")) {
+			g.book.add(&jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Data: m.Data})
+		}
+		known, _ := g.book.find("E1")
+		if err := g.advance(t.Context(), known); err != nil {
+			t.Fatal(err)
+		}
+		known, _ = g.book.find("E1")
+		return known
+	}
+	if e = look(f); e.WaitsFor == "" || e.Work.Owner != "this" {
+		t.Fatalf("owned by %s, waits for %q", e.Work.Owner, e.WaitsFor)
+	}
+	for range 10 {
+		clock = clock.Add(2 * takeOver)
+		if look(other).Work.Owner != "this" {
+			t.Fatal("it was taken over")
+		}
+		before := e.sequence
+		if e = look(f); e.sequence > before+1 {
+			t.Errorf("%d records in %s", e.sequence-before, 2*takeOver)
+		}
+	}
+	f.release(t.Context())
+	if e = look(other); e.Work.Owner != "other" {
+		t.Error("what was left to others was not taken over")
+	}
+	clock = clock.Add(takeOverWaiting)
+	if e = look(f); e.Work.Owner != "this" {
+		t.Error("one that says nothing keeps it for ever")
+	}
+}
+
+func TestMoreRecordsThanAMessageHoldsAreChangedInSeveralGoes(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	const loops = keysMost + 10
+	f, e := newForgetter(t, broker, 0), newErasure("ada@example.com")
+	e.Work.Person.Loops.add("L")
+	if err := f.begin(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.save(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	record, err := json.Marshal(effect.Record{State: effect.Confirmed, LoopID: "L", Changed: f.now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range loops {
+		if _, err := broker.JS.PublishAsync(ledgerSubject+effect.Link(fmt.Sprint(i)).String(), record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-broker.JS.PublishAsyncComplete()
+	goes := 0
+	for more := true; more && !e.Work.Ledgered; {
+		if len(e.Work.Keys) > keysMost {
+			t.Fatalf("%d at once", len(e.Work.Keys))
+		}
+		if len(e.Work.Keys) > 0 {
+			goes++
+		}
+		if more, err = f.step(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if goes != 2 || e.Ledger.Tombstones != loops {
+		t.Errorf("%d tombstones in %d goes, want %d in 2", e.Ledger.Tombstones, goes, loops)
 	}
 }

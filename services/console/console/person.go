@@ -144,9 +144,10 @@ func (l leaf) isExternalID() bool {
 	return l.at("contact.externalId") || l.at("values.externalDataReference") || l.at("contactPerson")
 }
 
-// identity tells whether a sight is about the person, or about somebody else; neither where it does not say.
+// identity tells whether a sight is about the person, or about somebody else; neither where it does not say. A phone names
+// somebody only where nothing better does: many share a switchboard's.
 func (p *person) identity(s sight) (mine, foreign bool) {
-	named := false
+	named, phoned := false, false
 	for _, l := range s.leaves {
 		switch {
 		case l.value == "":
@@ -155,8 +156,11 @@ func (p *person) identity(s sight) (mine, foreign bool) {
 		case l.isExternalID():
 			named, mine = true, mine || p.ExternalIDs[l.value]
 		case l.at("contact.phone"):
-			mine = mine || p.Phones[digits(l.value)]
+			phoned = phoned || p.Phones[digits(l.value)]
 		}
+	}
+	if !named {
+		mine = phoned
 	}
 	return mine, named && !mine
 }

@@ -41,6 +41,9 @@ var madeAt = map[string]string{
 }
 
 const (
+	// keysMost is how many records are changed between two looks through the ledger: what is noted of them must fit a message.
+	keysMost = 1000
+
 	ledgerStream  = "KV_" + topology.Effects
 	ledgerSubject = "$KV." + topology.Effects + "."
 )
@@ -49,13 +52,16 @@ func keysOf(s set) iter.Seq[string] { return maps.Keys(s) }
 
 // searchLedger finds the records about the person, and notes what becomes of each.
 func (f *forgetter) searchLedger(ctx context.Context, e *Erasure) error {
-	w, found := e.Work, map[string]action{}
+	w, found, more := e.Work, map[string]action{}, false
 	before, keyed := w.Person.known(), w.Person.keyed()
 	_, err := f.scan(ctx, e, ledgerStream, 1, func(m *jetstream.RawStreamMsg) {
 		key := strings.TrimPrefix(m.Subject, ledgerSubject)
-		if do := w.Person.inLedger(key, m.Data, keyed); do != "" {
-			found[key] = do
+		do := w.Person.inLedger(key, m.Data, keyed) // all is looked at: it may tell more
+		if _, noted := found[key]; do == "" || !noted && len(found) == keysMost {
+			more = more || do != ""
+			return
 		}
+		found[key] = do
 	})
 	if err != nil {
 		return err
@@ -64,7 +70,7 @@ func (f *forgetter) searchLedger(ctx context.Context, e *Erasure) error {
 		clear(e.LookedAt)
 		return f.save(ctx, e)
 	}
-	w.Keys, w.Ledgered = found, len(found) == 0
+	w.Keys, w.MoreKeys, w.Ledgered = found, more, len(found) == 0
 	return f.save(ctx, e)
 }
 
@@ -114,17 +120,57 @@ func (p *person) keyed() func(key string) bool {
 		exact.add(effect.Link(id).String(), effect.Interaction("SURVEY_LINK_CREATED", id).String())
 	}
 	for id := range p.Recognised {
-		exact.add(effect.Recognition(id).String(), effect.RecognitionHeard(id).String())
+		exact.add(effect.Recognition(id).String())
 	}
 	for id := range p.Responses {
 		task := effect.Task(id, "").String()
-		exact.add(task, effect.Recognition(id).String(), effect.RecognitionHeard(id).String(), effect.Notified(id).String(),
-			effect.Received(id).String(), effect.Swept(id).String(), effect.Interaction("SURVEY_RESPONSE", id).String())
+		exact.add(task, effect.Recognition(id).String(), effect.Notified(id).String(), effect.Received(id).String(),
+			effect.Swept(id).String(), effect.Interaction("SURVEY_RESPONSE", id).String())
 		beginnings = append(beginnings, task+"/", effect.Rule(id, "").String())
 	}
 	return func(key string) bool {
 		return exact[key] || slices.ContainsFunc(beginnings, func(b string) bool { return strings.HasPrefix(key, b) })
 	}
+}
+
+// atVendors gives the keys of what services make at vendors for the person, whether it was made or not.
+func (p *person) atVendors() []effect.Key {
+	var keys []effect.Key
+	for id := range p.Requests {
+		keys = append(keys, effect.Link(id), effect.Interaction("SURVEY_LINK_CREATED", id))
+	}
+	for id := range p.Responses {
+		keys = append(keys, effect.Task(id, ""), effect.Recognition(id), effect.Interaction("SURVEY_RESPONSE", id))
+	}
+	for id := range p.Recognised {
+		keys = append(keys, effect.Recognition(id))
+	}
+	return keys
+}
+
+// forbid puts tombstones where nothing stands yet, before anything is deleted: a service that was given a message just before
+// the deletion, and has recorded nothing so far, must not make anything of it afterwards.
+func (f *forgetter) forbid(ctx context.Context, e *Erasure) error {
+	bucket, err := f.bus.JetStream().KeyValue(ctx, topology.Effects)
+	if err != nil {
+		return fmt.Errorf("the ledger cannot be reached: %w", err)
+	}
+	tombstone, err := effect.Tombstone(f.now())
+	if err != nil {
+		return err
+	}
+	for _, key := range e.Work.Person.atVendors() {
+		if e.Work.Person.mentionedIn(key.Business) { // that would leave an address that is not there yet
+			continue
+		}
+		if err := f.alive(ctx, e); err != nil {
+			return err
+		}
+		if _, err := bucket.Create(ctx, key.String(), tombstone); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+			return fmt.Errorf("writing the ledger: %w", err)
+		}
+	}
+	return nil
 }
 
 // rewrite changes the records that were noted, and gives how many a service has in hand.
