@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -259,6 +261,100 @@ func TestKeysOfTheIssuerMayRotate(t *testing.T) {
 	i.publishes(200, second.public())
 	now = now.Add(time.Minute)
 	want("issuer back", second, 200, 7)
+}
+
+func TestGoodTokensPassWhileWrongKeysAreSentFromTheirAddress(t *testing.T) {
+	i, key := newIssuer(t), newECDSA(t, "k1")
+	i.publishes(200, key.public())
+	d := guarded(t, httpdoor.Settings{
+		APIKeys: settings.SecretsOf("key-1"), OAuth: i.settings(), Limits: httpdoor.LimitSettings{Failures: 1},
+	})
+	wrong := []string{"X-API-Key", "x"}
+	for _, status := range []int{401, 429} {
+		if got := call(t, d, http.MethodPost, "/", nil, wrong...); got.Code != status {
+			t.Errorf("a wrong key: %d, want %d", got.Code, status)
+		}
+	}
+	good := bearer(key.sign(t, claims(nil)))
+	for what, header := range map[string][]string{"a token": good, "a token beside a wrong key": append(wrong, good...)} {
+		if got := call(t, d, http.MethodPost, "/", nil, header...); got.Code != 200 {
+			t.Errorf("%s: %d", what, got.Code)
+		}
+	}
+	for what, tt := range map[string]struct {
+		header []string
+		status int
+	}{
+		"a wrong token":                    {bearer("x"), 401},
+		"a wrong token beside a wrong key": {append(wrong, bearer("x")...), 429},
+	} {
+		if got := call(t, d, http.MethodPost, "/", nil, tt.header...); got.Code != tt.status {
+			t.Errorf("%s: %d, want %d", what, got.Code, tt.status)
+		}
+	}
+}
+
+// transport answers a request in place of the network.
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
+
+func TestNoGoodTokenWaitsForAnIssuerThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // its clock stands still while somebody works
+		first, second := newECDSA(t, "k1"), newECDSA(t, "k2")
+		s := httpdoor.OAuthSettings{Issuer: "https://issuer.example", JWKSURL: "https://issuer.example/keys", Audience: []string{"closeloop"}}
+		options, err := httpdoor.Settings{OAuth: s}.Options()
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked, hangs, published := 0, false, first
+		options.Credentials.Bearers.SetTransport(transport(func(r *http.Request) (*http.Response, error) {
+			asked++
+			if hangs {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			w := httptest.NewRecorder()
+			_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{published.public()}})
+			return w.Result(), nil
+		}))
+		d := httpdoor.New(options)
+		d.Handle(http.MethodPost, "/", httpdoor.Guarded, whoami)
+		end := map[string]any{"exp": time.Now().Add(24 * time.Hour).Unix()}
+		tokens := map[string]string{"k1": first.sign(t, claims(end)), "k2": second.sign(t, claims(end))}
+		want := func(what string, of signer, status, questions int) {
+			t.Helper()
+			began := time.Now()
+			got := call(t, d, http.MethodPost, "/", nil, bearer(tokens[of.id])...)
+			took := time.Since(began)
+			synctest.Wait()
+			if got.Code != status || status == 200 && took != 0 || asked != questions {
+				t.Errorf("%s: %d in %s after %d questions, want %d at once after %d", what, got.Code, took, asked, status, questions)
+			}
+		}
+		want("keys come", first, 200, 1)
+		<-time.After(7 * time.Minute)
+		want("keys of 7 minutes", first, 200, 1)
+		hangs = true
+		<-time.After(time.Minute)
+		for range 5 {
+			want("keys of 8 minutes, and a question under way", first, 200, 2)
+		}
+		for minute := 9; minute < 60; minute++ {
+			<-time.After(time.Minute)
+			want(fmt.Sprintf("keys of %d minutes", minute), first, 200, minute-6)
+		}
+		<-time.After(time.Minute)
+		want("keys of an hour", first, 503, 54)
+		hangs = false
+		<-time.After(time.Minute)
+		want("the issuer is back", first, 200, 55)
+		published = second
+		<-time.After(9 * time.Minute)
+		want("a key that was withdrawn, until the question beside is answered", first, 200, 56)
+		want("after it is answered, the new key", second, 200, 56)
+		want("after it is answered, the old key", first, 401, 56)
+	})
 }
 
 func TestNobodyIsLetInWhileTheIssuerWasNeverReached(t *testing.T) {

@@ -56,8 +56,10 @@ type Options struct {
 const (
 	headerTimeout = 10 * time.Second
 	readTimeout   = 30 * time.Second
-	idleTimeout   = 2 * time.Minute
-	headerLimit   = 64 << 10
+	// openBodyTimeout is left for the body on open routes.
+	openBodyTimeout = 5 * time.Second
+	idleTimeout     = 2 * time.Minute
+	headerLimit     = 64 << 10
 	// answerTimeout is left for writing the answer.
 	answerTimeout = 10 * time.Second
 )

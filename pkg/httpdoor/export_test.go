@@ -1,6 +1,12 @@
 package httpdoor
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // SetClock makes the keys of the tokens' issuer age by another clock.
 func (b *Bearers) SetClock(now func() time.Time) { b.keys.now = now }
+
+// SetTransport asks the tokens' issuer by another way than the network.
+func (b *Bearers) SetTransport(t http.RoundTripper) { b.keys.client.Transport = t }

@@ -15,8 +15,10 @@ import (
 )
 
 const (
+	// keysEarly is when keys are looked for again beside the requests, which none of them waits for.
+	keysEarly = 8 * time.Minute
 	// keysFresh is how long keys are used without looking: after that time at most, a key that the issuer has withdrawn
-	// opens nothing any more.
+	// opens nothing any more, unless the issuer cannot be reached.
 	keysFresh = 10 * time.Minute
 	// keysStale is how long they are used while the issuer cannot be reached.
 	keysStale = time.Hour
@@ -48,35 +50,40 @@ func newKeySet(url string) *keySet {
 
 // find gives the keys of an id: none where the issuer has no such key. The error is a *Problem: the keys cannot be had.
 func (s *keySet) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
-	found, look := s.look(id)
-	if !look {
+	found, ask, wait := s.look(id)
+	if !ask {
 		return s.settled(found)
 	}
-	ch := s.flight.DoChan("", func() (any, error) { s.fetch(context.WithoutCancel(ctx)); return nil, nil })
+	asked := s.flight.DoChan("", func() (any, error) { s.fetch(context.WithoutCancel(ctx)); return nil, nil })
+	if !wait {
+		return s.settled(found)
+	}
 	select {
-	case <-ch:
+	case <-asked:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	found, _ = s.look(id)
+	found, _, _ = s.look(id)
 	return s.settled(found)
 }
 
-// look gives what is known of an id, and whether the issuer is to be asked again: for keys that are not fresh, and for an
-// id that is new.
-func (s *keySet) look(id string) (found []jose.JSONWebKey, again bool) {
+// look gives what is known of an id, whether the issuer is to be asked again, and whether its answer must be waited for:
+// for an id that is new, and for keys that nobody has looked after for so long that they may have been withdrawn. An
+// issuer that hangs is asked beside the requests, as long as the keys count.
+func (s *keySet) look(id string) (found []jose.JSONWebKey, ask, wait bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if now.Sub(s.got) < keysStale {
+	age, asked := now.Sub(s.got), now.Sub(s.tried)
+	if age < keysStale {
 		for _, key := range s.keys {
 			if key.KeyID == id {
 				found = append(found, key)
 			}
 		}
 	}
-	wanted := len(found) == 0 || now.Sub(s.got) >= keysFresh
-	return found, wanted && now.Sub(s.tried) >= keysPause
+	wait = len(found) == 0 || asked >= keysFresh
+	return found, (wait || age >= keysEarly) && asked >= keysPause, wait
 }
 
 // settled decides on what was found: nothing means that there is no such key only if the issuer has said so.

@@ -172,6 +172,19 @@ func TestGuessesAreLimited(t *testing.T) {
 		if n := guess(there, beside); n != 5 {
 			t.Errorf("%d keys could be tried beside a token", n)
 		}
+		if got := from(t, d, here, "/guarded", "X-API-Key", "key-right"); got.Code != 200 {
+			t.Errorf("the right key, after too many wrong ones from its address, is answered %d", got.Code)
+		}
+		if got := from(t, d, here, "/guarded", "X-API-Key", "x"); got.Code != 429 || retryAfter(t, got) > time.Minute {
+			t.Errorf("one more wrong key is answered %d", got.Code)
+		}
+		guess(here, passwords)
+		if got := from(t, d, here, "/guarded", append(basic("sap:right"), "X-API-Key", "x")...); got.Code != 429 {
+			t.Errorf("the right password, after too many, with a wrong key, is answered %d: that answers the guess", got.Code)
+		}
+		if got := from(t, d, here, "/guarded", append(basic("sap:x"), "X-API-Key", "key-right")...); got.Code != 200 {
+			t.Errorf("the right key beside a password of too many is answered %d", got.Code)
+		}
 		for range 20 { // nothing was guessed
 			if got := from(t, d, "192.0.2.3:1", "/guarded"); got.Code != 401 {
 				t.Fatalf("without credentials: %d", got.Code)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -104,6 +105,9 @@ func noRoute() *Problem { return NotFound("there is nothing at this path") }
 func unread(err error) *Problem {
 	if limit, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return NewProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", limit.Limit))
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return NewProblem(http.StatusRequestTimeout, "the body did not come in time; the same request may be sent again")
 	}
 	p := BadRequest("the body ends early")
 	p.cause = err
