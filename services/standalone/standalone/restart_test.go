@@ -31,6 +31,9 @@ func TestEachServiceKilledWhileTheCampaignRuns(t *testing.T) {
 		"C4C_BASE_URL=http://" + vendors, "C4C_USERNAME=user", "C4C_PASSWORD=secret", "C4C_PROCESSOR_ID=8000000002",
 		"AWARDCO_BASE_URL=http://" + vendors + "/api", "AWARDCO_API_KEY=key", "AWARDCO_PROGRAM=Qualtrics CSAT Recognition",
 		"OPEN_CHANNEL_ATTRIBUTES_FILE=" + attributes,
+		// The last recognitions of the campaign may be the ones that a kill hits before they are sent, with none after them
+		// to prove it: they would wait an hour and then for a person, as they should.
+		"AWARDCO_TRUST_FEED=true",
 	}
 	with := func(more ...string) []string { return append(append([]string{}, common...), more...) }
 	launch(t, "landscape", with("HTTP_ADDR="+vendors, "DATA_DIR="+t.TempDir(), "LANDSCAPE_PUBLIC_URL=http://"+vendors,
