@@ -29,7 +29,8 @@ func from(t *testing.T, d *httpdoor.Door, address, path string, header ...string
 	return answer{w}
 }
 
-func limited(t *testing.T, s httpdoor.Settings) *httpdoor.Door {
+// probed is a door with these settings and with probes.
+func probed(t *testing.T, s httpdoor.Settings) *httpdoor.Door {
 	t.Helper()
 	o, err := s.Options()
 	if err != nil {
@@ -38,6 +39,12 @@ func limited(t *testing.T, s httpdoor.Settings) *httpdoor.Door {
 	o.Gatherer = prometheus.NewRegistry()
 	d := httpdoor.New(o)
 	d.Health()
+	return d
+}
+
+func limited(t *testing.T, s httpdoor.Settings) *httpdoor.Door {
+	t.Helper()
+	d := probed(t, s)
 	d.Handle(http.MethodPost, "/guarded", httpdoor.Guarded, ok)
 	d.Handle(http.MethodPost, "/open", httpdoor.Open, ok)
 	d.Mount("/mounted", echoing("mounted"))

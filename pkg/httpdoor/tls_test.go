@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/certtest"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
@@ -36,13 +34,7 @@ func files(t *testing.T, pair certtest.Pair, clients *certtest.Authority) map[st
 // secure serves a door with probes, a guarded and an open route and something mounted, and gives its address.
 func secure(t *testing.T, s httpdoor.Settings) string {
 	t.Helper()
-	o, err := s.Options()
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Gatherer = prometheus.NewRegistry()
-	d := httpdoor.New(o)
-	d.Health()
+	d := probed(t, s)
 	d.Handle(http.MethodGet, "/guarded", httpdoor.Guarded, whoami)
 	d.Handle(http.MethodGet, "/open", httpdoor.Open, ok)
 	d.Mount("/mounted", echoing("mounted"))

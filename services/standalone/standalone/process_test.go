@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"flag"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -162,5 +164,18 @@ func eventually(t *testing.T, what string, within time.Duration, condition func(
 			t.Fatalf("not within %s: %s", within, what)
 		case <-tick.C:
 		}
+	}
+}
+
+// playCampaign has the landscape at that address play a campaign.
+func playCampaign(t *testing.T, vendors string, members int) {
+	t.Helper()
+	response, err := http.PostForm("http://"+vendors+"/landscape/campaigns", url.Values{"members": {strconv.Itoa(members)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("the campaign did not start: %s", response.Status)
 	}
 }

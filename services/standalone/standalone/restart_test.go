@@ -1,10 +1,7 @@
 package standalone_test
 
 import (
-	"net/http"
-	"net/url"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -50,14 +47,7 @@ func TestEachServiceKilledWhileTheCampaignRuns(t *testing.T) {
 	}
 
 	const members = 25
-	response, err := http.PostForm("http://"+vendors+"/landscape/campaigns", url.Values{"members": {strconv.Itoa(members)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		t.Fatalf("the campaign did not start: %s", response.Status)
-	}
+	playCampaign(t, vendors, members)
 	stored := func() uint64 {
 		stream, err := broker.JS.Stream(t.Context(), topology.Events)
 		if err != nil {

@@ -3,10 +3,8 @@ package standalone_test
 import (
 	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,14 +71,7 @@ func TestACampaignUnderThePrintedPermissions(t *testing.T) {
 		t.Fatalf("no outage: %d %s", status, body)
 	}
 	const members = 25
-	response, err := http.PostForm("http://"+vendors+"/landscape/campaigns", url.Values{"members": {strconv.Itoa(members)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		t.Fatalf("the campaign did not start: %s", response.Status)
-	}
+	playCampaign(t, vendors, members)
 	var problem error
 	eventually(t, "everything that a campaign leads to", 4*time.Minute, func() bool {
 		var books landscape.Books
