@@ -27,6 +27,7 @@ func FuzzAnswer(f *testing.F) {
 	} {
 		f.Add(byte(i), s.status, s.contentType, []byte(s.body))
 	}
+	f.Add(byte(3), 325, "", []byte("Lovelace")) // by single calls: the answer to one is told of all
 	modes := []marketing.WriteMode{marketing.Auto, marketing.DeepInsert, marketing.Batch, marketing.Interactions}
 	all := []marketing.Interaction{
 		{Type: marketing.SurveyResponse, SourceObject: "R_1", At: time.Unix(0, 0), ContactOrigin: "EMAIL", ContactID: "ada@example.com", Content: "Why: Lovelace"},

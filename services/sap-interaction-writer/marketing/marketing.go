@@ -136,6 +136,14 @@ type one struct {
 	personal []string
 }
 
+func personalOf(records []one) []string {
+	var all []string
+	for _, r := range records {
+		all = append(all, r.personal...)
+	}
+	return all
+}
+
 // independently writes records that have nothing to do with each other: in batches with a changeset for each, or by
 // single calls where there are few or no $batch. It gives an error or nil for each.
 func (c *Client) independently(ctx context.Context, session *odata.Client, operation string, records []one) []error {
@@ -149,12 +157,11 @@ func (c *Client) together(ctx context.Context, session *odata.Client, operation 
 	if len(records) == 1 || c.noBatch.Load() {
 		return c.oneByOne(ctx, session, operation, records)
 	}
-	var steps []odata.Step
-	var personal []string
-	for _, r := range records {
-		steps, personal = append(steps, odata.Step{r.request}), append(personal, r.personal...)
+	steps := make([]odata.Step, len(records))
+	for i, r := range records {
+		steps[i] = odata.Step{r.request}
 	}
-	errs, err := c.batch(ctx, session, operation, steps, personal...)
+	errs, err := c.batch(ctx, session, operation, steps, personalOf(records)...)
 	if c.batchMissing(err) {
 		return c.oneByOne(ctx, session, operation, records)
 	}
@@ -194,9 +201,11 @@ func (c *Client) batchMissing(err error) bool {
 	return false
 }
 
-// oneByOne makes a call for each, and none when the tenant turns out not to take any.
+// oneByOne makes a call for each, and none when the tenant turns out not to take any: what it said then is told of all of
+// them, so that it may hold nothing personal of any.
 func (c *Client) oneByOne(ctx context.Context, session *odata.Client, operation string, records []one) []error {
 	errs := make([]error, len(records))
+	personal := personalOf(records)
 	var out atomic.Pointer[error]
 	parallel.Times(len(records), atATime, func(i int) {
 		if err := out.Load(); err != nil {
@@ -204,9 +213,9 @@ func (c *Client) oneByOne(ctx context.Context, session *odata.Client, operation 
 			return
 		}
 		if r := records[i]; r.request.Method == http.MethodPut {
-			errs[i] = session.Put(ctx, operation, r.request.Path, r.request.Body, r.personal...)
+			errs[i] = session.Put(ctx, operation, r.request.Path, r.request.Body, personal...)
 		} else {
-			errs[i] = session.Create(ctx, operation, r.request.Path, r.request.Body, r.request.Into, r.personal...)
+			errs[i] = session.Create(ctx, operation, r.request.Path, r.request.Body, r.request.Into, personal...)
 		}
 		if errs[i] != nil && fault.From(errs[i]).Class.VendorOut() {
 			out.CompareAndSwap(nil, &errs[i])
