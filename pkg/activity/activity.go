@@ -36,8 +36,8 @@ const (
 	NotSettled = "not settled" // the broker delivers it again
 )
 
-// Attempt is one round of work: with one event, or with a wave of them. One of more than 500 events is told in parts, of
-// which the first has the calls.
+// Attempt is one round of work: with one event, or with a wave of them. A large one is told in parts, each with some of the
+// events, the calls that were made for them alone, and those that were made for all.
 type Attempt struct {
 	Service string    `json:"service"`
 	At      time.Time `json:"at"` // when it began
@@ -84,7 +84,12 @@ type Call struct {
 	Reason  string `json:"reason,omitempty"`
 	Write   bool   `json:"write,omitempty"`
 	// InsteadOf is how many calls would have been made one by one for what this one did; 0 and 1 are one.
+	// A call that failed did nothing.
 	InsteadOf int `json:"insteadOf,omitempty"`
+	// EventID is the one event of a wave that it was made for, "" where it was for all of them.
+	EventID string `json:"eventId,omitempty"`
+	// Repeated says that an earlier part of the same round has it too: it is not to be counted again.
+	Repeated bool `json:"repeated,omitempty"`
 }
 
 // Decision is what one rule said of one answer.

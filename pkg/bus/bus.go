@@ -74,6 +74,8 @@ type Bus struct {
 	tracer  *tracing.Tracer
 	// denied holds the last permission violation: a forbidden publish otherwise looks like a timeout.
 	denied atomic.Pointer[string]
+	// mute is set when the broker denies the right to tell, until the next connection.
+	mute atomic.Bool
 	// away is why the last try to connect failed, nil while connected.
 	away atomic.Pointer[string]
 	// complained is when it was last said that the broker cannot be reached, in Unix nanoseconds.
@@ -137,6 +139,7 @@ func (b *Bus) options(o Options) ([]nats.Option, error) {
 // connected forgets what was wrong: rights may have been mended, and what is still refused will be said again.
 func (b *Bus) connected(nc *nats.Conn) {
 	b.denied.Store(nil)
+	b.mute.Store(false)
 	b.away.Store(nil)
 	b.complained.Store(0)
 	b.log.Info("connected to the broker", "server", nc.ConnectedServerName())
@@ -158,6 +161,9 @@ func (b *Bus) onError(nc *nats.Conn, sub *nats.Subscription, err error) {
 		return
 	}
 	if errors.Is(err, nats.ErrPermissionViolation) || strings.Contains(err.Error(), "Permissions Violation") {
+		if b.mayNotTell(err) {
+			return
+		}
 		text := err.Error()
 		b.denied.Store(&text)
 	}

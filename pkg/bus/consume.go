@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -264,8 +265,10 @@ func (c *Consuming) done(d *delivery) {
 
 func (c *Consuming) handle(d *delivery) {
 	started := time.Now()
+	ctx, recorder := activity.Record(c.handling)
 	c.trace(d, 1)
-	c.finish(d, c.attempt(d), started)
+	c.finish(d, c.attempt(ctx, d), started)
+	c.tell(recorder, started, d)
 }
 
 // finish settles a delivery and lets go of it.
@@ -279,7 +282,7 @@ func (c *Consuming) finish(d *delivery, err error, started time.Time) {
 }
 
 // attempt runs the handler unless the event cannot or must not be handled now.
-func (c *Consuming) attempt(d *delivery) error {
+func (c *Consuming) attempt(ctx context.Context, d *delivery) error {
 	if d.decodeErr != nil {
 		return d.decodeErr
 	}
@@ -289,12 +292,12 @@ func (c *Consuming) attempt(d *delivery) error {
 	if _, err := c.admit([]*delivery{d}); err != nil {
 		return err
 	}
-	return c.run(d)
+	return c.run(ctx, d)
 }
 
 // run calls the handler for one event.
-func (c *Consuming) run(d *delivery) error {
-	ctx, cancel := context.WithTimeout(d.within(c.handling), c.consumer.Timeout)
+func (c *Consuming) run(ctx context.Context, d *delivery) error {
+	ctx, cancel := context.WithTimeout(d.within(ctx), c.consumer.Timeout)
 	defer cancel()
 	return c.guarded(d.event.Type, func() error { return c.consumer.Handle(ctx, d.event) })
 }

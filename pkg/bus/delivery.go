@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -70,6 +71,7 @@ type delivery struct {
 	event     event.Event
 	decodeErr error
 	span      trace.Span // nil where nothing is traced
+	became    activity.Handled
 }
 
 func (c *Consuming) open(m jetstream.Msg) (*delivery, error) {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/fault"
 )
 
@@ -82,6 +83,7 @@ type gate struct {
 	closed   bool
 	until    time.Time     // when to look whether the vendor is back
 	since    time.Time     // it is out, zero if it is not
+	back     bool          // it was opened since, and not to find out
 	told     time.Time     // what the fleet was told last
 	class    fault.Class   // why it is out
 	failures int           // in a row
@@ -90,6 +92,9 @@ type gate struct {
 	inFlight int           // events that have entered since it was last open, and not left
 	round    int           // begins with 1 and ends when it is shut: what entered in an earlier one says nothing about now
 	changed  chan struct{} // closed at each change that may let somebody in
+
+	telling sync.Mutex // people are told of one state after the other
+	known   activity.Vendor
 }
 
 func newGate(v Vendor, parallel, inHand int) *gate {
@@ -199,11 +204,11 @@ func (g *gate) prolong(now time.Time, class fault.Class, after time.Duration) {
 	}
 }
 
-// open lets events in again, one at first.
-func (g *gate) open() {
+// open lets events in again, one at first. back says that nothing speaks against the vendor any more.
+func (g *gate) open(back bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.closed = false
+	g.closed, g.back = false, back
 	g.change()
 }
 
@@ -212,6 +217,27 @@ func (g *gate) due() (time.Time, fault.Class) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.until, g.class
+}
+
+// state is how the vendor is for people who ask.
+func (g *gate) state(now time.Time) activity.Vendor {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := activity.Vendor{Vendor: g.vendor.Name, At: now.UTC()}
+	switch {
+	case g.closed, !g.since.IsZero() && !g.back:
+		v.State, v.Since, v.Class = activity.Out, g.since.UTC(), g.class
+	default:
+		v.State, v.Since = activity.Healthy, now.UTC()
+		return v
+	}
+	if g.class == fault.Throttled {
+		v.State = activity.Throttled
+	}
+	if g.closed { // else it is asked now
+		v.Until = g.until.UTC()
+	}
+	return v
 }
 
 // outSince is since when the vendor is out, zero if it is not.

@@ -43,7 +43,7 @@ func TestGateLetsOneFindOutWhetherTheVendorIsBackThenMore(t *testing.T) {
 	if enter(1) != 0 {
 		t.Error("in before anybody looked whether the vendor is back")
 	}
-	g.open()
+	g.open(true)
 	for _, want := range []int{1, 10, 100, 5000} {
 		granted := enter(5000)
 		if granted != want {

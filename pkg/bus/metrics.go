@@ -23,6 +23,7 @@ type metrics struct {
 	held        prometheus.Gauge
 	inHand      prometheus.Gauge
 	wave        prometheus.Histogram
+	untold      prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer, service string) *metrics {
@@ -73,6 +74,9 @@ func newMetrics(r prometheus.Registerer, service string) *metrics {
 		wave: register(r, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "closeloop_wave_events", Help: "Events that were handled together.", ConstLabels: labels,
 			Buckets: prometheus.ExponentialBuckets(1, 4, 8),
+		})),
+		untold: register(r, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "closeloop_activity_dropped_total", Help: "What was to be told about the service's work, and could not be.", ConstLabels: labels,
 		})),
 	}
 }

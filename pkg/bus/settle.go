@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -44,16 +45,17 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 	if err != nil {
 		f = fault.From(err)
 	}
+	d.became.Attempt = d.attempts + 1
 	var outcome string
 	var delay time.Duration
 	switch {
 	case err == nil:
 		c.vendorReached(d)
-		outcome = "done"
+		outcome = activity.Done
 		d.attempts++
 		err = c.ack(ctx, d)
 	case f.Class == fault.Erased:
-		outcome = "erased"
+		outcome = activity.Erased
 		d.attempts++
 		err = c.ack(ctx, d)
 	case errors.Is(err, errSuspect):
@@ -62,13 +64,13 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		if f.Class == fault.Refused {
 			c.vendorReached(d)
 		}
-		outcome = "dead letter"
+		outcome = activity.DeadLetter
 		d.attempts++
 		err = c.deadLetter(ctx, d, f.Class, f)
 	case f.Class.VendorOut(), f.Class == fault.Unknown && c.vendorLost(d):
 		outcome, delay, err = c.pause(ctx, d, f)
 	case f.Class == fault.Busy:
-		outcome, delay = "held", max(f.After, time.Second)
+		outcome, delay = activity.Held, max(f.After, time.Second)
 		err = c.hold(ctx, d, delay, f.Class)
 	default:
 		if f.Class == fault.NotYet {
@@ -77,13 +79,14 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		outcome, delay, err = c.retry(ctx, d, f)
 	}
 	if err != nil {
-		outcome, delay = "not settled", nakDelay
+		outcome, delay = activity.NotSettled, nakDelay
 		c.bus.log.Error("settling failed, the broker will deliver again", "type", d.event.Type, "loopId", d.event.LoopID, "error", err)
 		_ = d.msg.NakWithDelay(nakDelay) // lost with the connection: then the broker delivers again after AckWait
 	} else {
 		c.progress.note(time.Now())
 	}
 	c.report(d, f, outcome, took, delay)
+	d.note(f, outcome, delay)
 }
 
 // report writes the one line, and counts, for this attempt.
@@ -139,10 +142,10 @@ func (c *Consuming) retry(ctx context.Context, d *delivery, f *fault.Fault) (str
 		delay, again = f.After, again || time.Since(d.origin.Time) < allDelays
 	}
 	if !again {
-		return "dead letter", 0, c.deadLetter(ctx, d, fault.Exhausted, f)
+		return activity.DeadLetter, 0, c.deadLetter(ctx, d, fault.Exhausted, f)
 	}
 	delay = max(delay, f.After)
-	return "retry", delay, c.hold(ctx, d, delay, f.Class)
+	return activity.Retry, delay, c.hold(ctx, d, delay, f.Class)
 }
 
 // settleSuspect holds a message that may be ending the process, apart from its innocent neighbours.
@@ -150,10 +153,10 @@ func (c *Consuming) settleSuspect(ctx context.Context, d *delivery) (string, tim
 	d.suspect++
 	if d.suspect >= suspectLimit {
 		f := fault.New(fault.Person, "was in hand %d times or more when the service ended; look at the service's log before replaying it", suspectAfter+(suspectLimit-1)*suspectAgain)
-		return "dead letter", 0, c.deadLetter(ctx, d, f.Class, f)
+		return activity.DeadLetter, 0, c.deadLetter(ctx, d, f.Class, f)
 	}
 	delay := suspectDelay(d.suspect)
-	return "suspect", delay, c.hold(ctx, d, delay, fault.Busy)
+	return activity.Suspect, delay, c.hold(ctx, d, delay, fault.Busy)
 }
 
 // pause keeps the fleet from the vendor until it may be asked again, and holds the event until then.
@@ -169,11 +172,11 @@ func (c *Consuming) pause(ctx context.Context, d *delivery, f *fault.Fault) (str
 		d.attempts++
 		own, again := retryDelay(d.attempts, d.fraction)
 		if !again {
-			return "dead letter", 0, c.deadLetter(ctx, d, fault.Exhausted, f)
+			return activity.DeadLetter, 0, c.deadLetter(ctx, d, fault.Exhausted, f)
 		}
 		delay = max(delay, own)
 	}
-	return "paused", delay, c.hold(ctx, d, delay, f.Class)
+	return activity.Paused, delay, c.hold(ctx, d, delay, f.Class)
 }
 
 // vendorLost tells that so many answers were lost in a row that the vendor is taken to be out.

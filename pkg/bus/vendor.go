@@ -42,6 +42,7 @@ func (c *Consuming) shut(ctx context.Context, g *gate, f *fault.Fault) (until ti
 			"since", stamp(g.outSince()), "until", stamp(until), "waiting", c.waitingText(ctx))
 		go c.watch(g)
 	}
+	c.tellVendor(g, f.Reason)
 	c.pauseFleet(ctx, g, until)
 	return until
 }
@@ -59,11 +60,13 @@ func (c *Consuming) watch(g *gate) {
 		}
 		f := c.reach(g, class)
 		if f == nil || looks%enoughLooks == 0 {
-			g.open()
+			g.open(f == nil)
+			c.tellVendor(g, reasonOf(f))
 			c.bus.metrics.back(g.vendor.Name) // here, since another replica may get all that comes
 			return
 		}
 		until = g.stillOut(time.Now(), f.Class, f.After)
+		c.tellVendor(g, f.Reason)
 		ctx, cancel := context.WithTimeout(c.handling, publishTotal)
 		c.pauseFleet(ctx, g, until)
 		c.bus.log.Warn("the vendor is still out", "vendor", g.vendor.Name, "class", f.Class, "reason", f.Reason,
@@ -94,6 +97,7 @@ func (c *Consuming) reach(g *gate, class fault.Class) *fault.Fault {
 func (c *Consuming) vendorReached(d *delivery) {
 	g := c.gates.of(d.subject)
 	since := g.reached()
+	c.tellVendor(g, "")
 	if since.IsZero() {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/parallel"
@@ -214,13 +215,15 @@ func (c *Consuming) handleWave(deliveries []*delivery) {
 			part = deliveries[:granted]
 		}
 		started := time.Now()
+		ctx, recorder := activity.Record(c.handling)
 		for i, d := range part {
 			d.follows = i > 0
 			c.trace(d, len(part))
 		}
-		errs := c.runWave(part, err)
+		errs := c.runWave(ctx, part, err)
 		parallel.Times(len(part), settlers, func(i int) { c.finish(part[i], errs[i], started) })
 		c.bus.metrics.wave.Observe(float64(len(part)))
+		c.tell(recorder, started, part...)
 		deliveries = deliveries[len(part):]
 	}
 }
@@ -236,10 +239,10 @@ func (c *Consuming) order(a, b *delivery) int {
 }
 
 // runWave runs the handler, unless it must not be run now. It gives one error, or nil, for each delivery.
-func (c *Consuming) runWave(deliveries []*delivery, err error) []error {
+func (c *Consuming) runWave(ctx context.Context, deliveries []*delivery, err error) []error {
 	errs := make([]error, len(deliveries))
 	if err == nil {
-		ctx, span := c.traceWave(c.handling, deliveries)
+		ctx, span := c.traceWave(ctx, deliveries)
 		defer span.End()
 		ctx, cancel := context.WithTimeout(ctx, c.waves.Timeout)
 		defer cancel()

@@ -87,13 +87,8 @@ func (o Origin) ID() string { return fmt.Sprintf("%s-%d", o.Stream, o.Sequence) 
 // JSON, has an unknown or a duplicate field, or breaks a field rule. Even then the event has id, loop and time, so that
 // the dead letter can be traced.
 func Decode(subject string, header nats.Header, body []byte, origin Origin) (Event, error) {
-	e := Event{Type: subject, ID: origin.ID(), Time: origin.Time.UTC(), Source: "unknown"}
-	e.LoopID = e.ID
-	attributes, body, err := unwrap(header, body)
+	e, body, err := Open(subject, header, body, origin)
 	if err != nil {
-		return e, err
-	}
-	if err := e.fill(attributes); err != nil {
 		return e, err
 	}
 	c, ok := subjects.Find(subject)
@@ -109,6 +104,18 @@ func Decode(subject string, header nats.Header, body []byte, origin Origin) (Eve
 		e.Subject = c.BusinessKey(data)
 	}
 	return e, nil
+}
+
+// Open reads the envelope alone, as [Decode] does, and gives the body that it holds as it is. The event then has no data, and a
+// subject only where the envelope says one. With an error it has id, loop and time all the same.
+func Open(subject string, header nats.Header, body []byte, origin Origin) (Event, []byte, error) {
+	e := Event{Type: subject, ID: origin.ID(), Time: origin.Time.UTC(), Source: "unknown"}
+	e.LoopID = e.ID
+	attributes, body, err := unwrap(header, body)
+	if err != nil {
+		return e, nil, err
+	}
+	return e, body, e.fill(attributes)
 }
 
 func decodeBody(body []byte, into proto.Message) error {

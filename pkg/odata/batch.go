@@ -37,6 +37,8 @@ type Request struct {
 	// Path is relative to the service root and escaped: Interactions.
 	Path  string
 	Query url.Values
+	// Records is how many it is about; 0 and 1 are one.
+	Records int
 	// Body is sent as JSON; nil means none.
 	Body any
 	// Into takes the answer as [Decode] says, unless that is empty; nil means that nobody wants it.
@@ -63,9 +65,12 @@ func (c *Client) BatchLimit() int { return c.batchLimit }
 // A tenant that has no $batch refuses it; [outbound.StatusOf] tells. A batch of more than [Client.BatchLimit] operations
 // is not sent.
 func (c *Client) Batch(ctx context.Context, operation string, steps []Step, personal ...string) ([]error, error) {
-	operations := 0
+	operations, records := 0, 0
 	for _, s := range steps {
 		operations += len(s)
+		for _, r := range s {
+			records += max(r.Records, 1)
+		}
 	}
 	if operations > c.batchLimit {
 		return nil, c.fault(fault.Person, "%s: %d operations, a batch holds %d", operation, operations, c.batchLimit)
@@ -78,7 +83,7 @@ func (c *Client) Batch(ctx context.Context, operation string, steps []Step, pers
 	answer, err := c.modify(ctx, outbound.Call{
 		Operation: operation, Method: http.MethodPost, Path: c.root + "/$batch", Header: http.Header{"Accept": {multipartMixed}},
 		Body: body, ContentType: multipartMixed + "; boundary=" + boundary,
-		Write: slices.ContainsFunc(steps, Step.writes), Personal: personal,
+		Write: slices.ContainsFunc(steps, Step.writes), Personal: personal, InsteadOf: outbound.Records(records),
 	})
 	if err != nil {
 		return nil, err

@@ -104,24 +104,28 @@ func (c *Client) get(ctx context.Context, call outbound.Call, into any) error {
 // A refused CSRF token is no such case: it is renewed once and the request repeated once, within this call.
 // A record locked by somebody is [fault.Transient], whatever status SAP gives it.
 func (c *Client) Create(ctx context.Context, operation, set string, body, into any, personal ...string) error {
-	return c.write(ctx, operation, http.MethodPost, set, body, into, personal)
+	return c.write(ctx, outbound.Call{Operation: operation, Method: http.MethodPost, Path: set}, body, into, personal)
+}
+
+// DeepInsert is [Client.Create] with several records in one body, each of which would else be a call of its own.
+func (c *Client) DeepInsert(ctx context.Context, operation, set string, records int, body, into any, personal ...string) error {
+	return c.write(ctx, outbound.Call{Operation: operation, Method: http.MethodPost, Path: set, InsteadOf: outbound.Records(records)}, body, into, personal)
 }
 
 // Put writes body to the entity at path, which it makes where there is none (SAP's upsert, sap-marketing-cloud.md §4). A
 // repeat changes nothing more. The rest is as for [Client.Create].
 func (c *Client) Put(ctx context.Context, operation, path string, body any, personal ...string) error {
-	return c.write(ctx, operation, http.MethodPut, path, body, nil, personal)
+	return c.write(ctx, outbound.Call{Operation: operation, Method: http.MethodPut, Path: path}, body, nil, personal)
 }
 
-func (c *Client) write(ctx context.Context, operation, method, path string, body, into any, personal []string) error {
+func (c *Client) write(ctx context.Context, call outbound.Call, body, into any, personal []string) error {
 	encoded, err := json.Marshal(body)
 	if err != nil {
-		return c.unwritable(operation, err, personal)
+		return c.unwritable(call.Operation, err, personal)
 	}
-	answer, err := c.modify(ctx, outbound.Call{
-		Operation: operation, Method: method, Path: c.root + "/" + path,
-		Body: encoded, ContentType: "application/json", Write: true, Personal: personal,
-	})
+	call.Path, call.Body, call.ContentType = c.root+"/"+call.Path, encoded, "application/json"
+	call.Write, call.Personal = true, personal
+	answer, err := c.modify(ctx, call)
 	if err != nil {
 		return err
 	}

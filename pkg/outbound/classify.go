@@ -133,6 +133,9 @@ func words(call Call, a Answer, page bool) (code, message string) {
 	if call.Words != nil {
 		code, message = call.Words(a)
 	}
+	if call.Mute {
+		return Words(code, maxCode, call.Personal...), "its words are not repeated here, since they may name people"
+	}
 	if message == "" && !page {
 		message = string(a.Body[:min(len(a.Body), maxRaw)])
 	}

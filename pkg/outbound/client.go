@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/time/rate"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/fault"
 )
 
@@ -81,12 +82,21 @@ type Call struct {
 	JSON bool
 	// Personal holds texts that must not appear in an error even where the vendor repeats them: names, addresses, answers.
 	Personal []string
+	// Mute leaves the vendor's words out of faults, but for a code: of a call that is about many people they may name one in a
+	// way that Personal does not know.
+	Mute bool
 	// Expect says that an answer, whatever its status, is one the caller handles: Do gives it without a fault.
 	Expect func(Answer) bool
+	// InsteadOf tells of an answer without a fault how many calls one by one would have done the same, where that is more than
+	// one; [Records] where it is known before. It is for people who look at what was saved.
+	InsteadOf func(Answer) int
 	// Words takes the vendor's code and message out of an answer that is a fault. Either may be empty. Without words,
 	// the fault holds the beginning of a plain body.
 	Words func(Answer) (code, message string)
 }
+
+// Records is the InsteadOf of a [Call] for n records.
+func Records(n int) func(Answer) int { return func(Answer) int { return n } }
 
 // Answer is what the vendor answered.
 type Answer struct {
@@ -206,6 +216,7 @@ func (c *Client) Do(ctx context.Context, call Call) (*Answer, error) {
 }
 
 func (c *Client) send(ctx context.Context, call Call, span callSpan) (*Answer, error) {
+	wanted := time.Now()
 	release, err := c.admit(ctx, call)
 	if err != nil {
 		return nil, err
@@ -217,13 +228,21 @@ func (c *Client) send(ctx context.Context, call Call, span callSpan) (*Answer, e
 	answer, err := c.exchange(ctx, call)
 	took, outcome := time.Since(start), outcomeOf(err)
 	c.metrics.observe(c.vendor, call.Operation, outcome, took)
-	status := 0
+	said := activity.Call{
+		Vendor: c.vendor, Operation: call.Operation, At: start.UTC(), Waited: start.Sub(wanted), Took: took, Outcome: outcome, Write: call.Write,
+	}
+	if err != nil {
+		said.Reason = fault.From(err).Reason
+	} else if call.InsteadOf != nil {
+		said.InsteadOf = call.InsteadOf(*answer)
+	}
 	if answer != nil {
-		status = answer.Status
+		said.Status = answer.Status
 		c.heed(ctx, call, answer)
 	}
+	activity.Called(ctx, said)
 	c.log.DebugContext(ctx, "vendor call", "vendor", c.vendor, "operation", call.Operation,
-		"status", status, "outcome", outcome, "took", took)
+		"status", said.Status, "outcome", outcome, "took", took)
 	return answer, err
 }
 

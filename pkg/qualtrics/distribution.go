@@ -22,6 +22,8 @@ type Distribution struct {
 	MailingListID string
 	// Description is what [Client.FindDistribution] finds it by: make it unique.
 	Description string
+	// People is how many are in the batch; 0 and 1 are one.
+	People int
 	// ExpiresAt is when the links end. Zero means 60 days, which is Qualtrics' own default.
 	ExpiresAt time.Time
 }
@@ -46,7 +48,7 @@ func (c *Client) CreateDistribution(ctx context.Context, d Distribution) (string
 		Description   string `json:"description"`
 		Expires       string `json:"expirationDate,omitempty"`
 	}{"CreateTransactionBatchDistribution", d.SurveyID, "Individual", d.BatchID, d.MailingListID, d.Description, expires})
-	call.Write = true
+	call.Write, call.InsteadOf = true, outbound.Records(d.People)
 	return c.create(ctx, call)
 }
 

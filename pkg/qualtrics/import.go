@@ -3,13 +3,11 @@ package qualtrics
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"net/url"
 	"strconv"
 	"strings"
 
-	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/outbound"
 )
 
@@ -76,18 +74,19 @@ func (c *Client) StartImport(ctx context.Context, listID, batchID string, fields
 	var personal []string
 	for i, row := range rows {
 		body.Contacts[i] = row.wire()
-		if len(rows) == 1 { // what is said about many is not repeated: see sendMute
+		if len(rows) == 1 { // what is said about many is not repeated
 			personal = append(row.Contact.personal(), Transaction{Data: row.Data}.personal()...)
 		}
 	}
 	call := post("create import", c.inDirectory("mailinglists", listID, "transactioncontacts"), body)
-	call.Write, call.Personal = true, personal
-	r, err := sendMute[struct {
+	call.Write, call.Personal, call.Mute = true, personal, len(rows) > 1
+	call.InsteadOf = outbound.Records(3 * len(rows)) // contact, transaction and batch of each
+	r, err := send[struct {
 		ID       string `json:"id"`
 		Contacts struct {
 			Unprocessed []position `json:"unprocessed"`
 		} `json:"contacts"`
-	}](ctx, c, call, len(rows) > 1)
+	}](ctx, c, call)
 	if err != nil {
 		return Import{}, err
 	}
@@ -102,21 +101,6 @@ func (c *Client) StartImport(ctx context.Context, listID, batchID string, fields
 		started.Unprocessed = append(started.Unprocessed, int(p))
 	}
 	return started, nil
-}
-
-// sendMute is send where the vendor's words must not be repeated: with thousands of people in one call, what they say
-// about one of them cannot be made anonymous. The code stays.
-func sendMute[T any](ctx context.Context, c *Client, call outbound.Call, mute bool) (reply[T], error) {
-	r, err := send[T](ctx, c, call)
-	if err == nil || !mute {
-		return r, err
-	}
-	f := *fault.From(err)
-	f.Reason = fmt.Sprintf("%s: refused or failed with status %d; its words are not repeated here, since they may name people", call.Operation, outbound.StatusOf(err))
-	if outbound.StatusOf(err) == 0 {
-		f.Reason = fault.From(err).Reason
-	}
-	return r, &f
 }
 
 // position in a request: documented as a number, and as a text in the vendor's own schema (qualtrics.md §3.5).
@@ -223,11 +207,22 @@ type LinkPage struct {
 	Next string
 }
 
+func linksIn(a outbound.Answer) int {
+	var body struct {
+		Result struct {
+			Elements []json.RawMessage `json:"elements"`
+		} `json:"result"`
+	}
+	_ = json.Unmarshal(a.Body, &body) // what cannot be read is said when it is decoded
+	return len(body.Result.Elements)
+}
+
 // LinkPage reads one page of a distribution's links: the first, or the one that the page before named. It is
 // [Client.Links] for a reader who keeps each page and goes on later, since to read a page again counts toward
 // contact-frequency rules.
 func (c *Client) LinkPage(ctx context.Context, distributionID, surveyID, next string) (LinkPage, error) {
 	call := linksCall(distributionID, surveyID)
+	call.InsteadOf = linksIn
 	if strings.HasPrefix(next, "http") {
 		var err error
 		if call, err = c.following(call, next, ""); err != nil {

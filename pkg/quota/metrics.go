@@ -6,12 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Names of the limits that are no operation's.
-const (
-	allCalls = "all"
-	atOnce   = "parallel"
-)
-
 // WithMetrics shows how much of the limits is used. Of two limiters of one vendor the first is shown: they share the record.
 func WithMetrics(r prometheus.Registerer) Option {
 	return func(l *Limiter) {
@@ -45,26 +39,8 @@ func (c *collector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect is that of [prometheus.Collector].
 func (c *collector) Collect(to chan<- prometheus.Metric) {
-	now, known := c.clock.now(), c.store.seen()
-	tell := func(limit string, used, most float64) {
-		to <- prometheus.MustNewConstMetric(c.used, prometheus.GaugeValue, used/most, limit)
-		to <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, most, limit)
-	}
-	rates := func(limit, name string, configured int) {
-		if configured == 0 {
-			return
-		}
-		one := known.Rates[name]
-		if one == nil {
-			one = &rate{} // nobody was held to it yet
-		}
-		tell(limit, one.calls(now, minute), one.limit(configured, now))
-	}
-	rates(allCalls, total, c.limits.PerMinute)
-	for name, configured := range c.limits.Operations {
-		rates(name, name, configured)
-	}
-	if most := c.limits.Parallel; most > 0 {
-		tell(atOnce, float64(most-known.free(most)), float64(most))
+	for _, l := range c.Used() {
+		to <- prometheus.MustNewConstMetric(c.used, prometheus.GaugeValue, l.Used/l.Most, l.Name)
+		to <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, l.Most, l.Name)
 	}
 }

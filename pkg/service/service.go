@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/effect"
@@ -88,6 +89,7 @@ type Host struct {
 	Metrics prometheus.Registerer
 
 	ctx       context.Context
+	end       context.CancelFunc
 	consuming *bus.Consuming
 	stops     []func(context.Context)
 	running   sync.WaitGroup
@@ -139,7 +141,11 @@ func (h *Host) Ledger() *effect.Ledger {
 func (h *Host) Limiter(vendor string, l quota.Limits) outbound.Limiter {
 	bucket := &lateBucket{js: h.Bus.JetStream(), name: topology.Limits}
 	h.Door.AddCheck(h.Name+" limits", nil, h.atBroker(bucket.ready))
-	return quota.New(bucket, vendor, l, quota.WithLog(h.Log), quota.WithMetrics(h.Metrics))
+	limiter := quota.New(bucket, vendor, l, quota.WithLog(h.Log), quota.WithMetrics(h.Metrics))
+	h.running.Go(func() {
+		limiter.Tell(h.ctx, h.Name, func(q activity.Quota) { h.Bus.Tell(activity.KindQuota, q) })
+	})
+	return limiter
 }
 
 // Outcomes listens for what the service's topology declares as answers to callers who wait.
@@ -165,6 +171,7 @@ func (h *Host) drain(ctx context.Context) {
 
 // close ends everything else, when the door is shut.
 func (h *Host) close(ctx context.Context) {
+	h.end() // it goes on where a start failed, or the door
 	for _, stop := range slices.Backward(h.stops) {
 		stop(ctx)
 	}
@@ -353,11 +360,12 @@ func doorName(definitions []Definition) string {
 func start(ctx context.Context, log *slog.Logger, shared Shared, door *httpdoor.Door, registry prometheus.Registerer, d Definition) (*Host, error) {
 	log.Info("starting", "settings", slog.GroupValue(settings.Attrs(d.Settings)...))
 	h := &Host{
-		Name: d.Name, Log: log, Door: door, ctx: ctx,
+		Name: d.Name, Log: log, Door: door,
 		Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"service": d.Name}, registry),
 	}
+	h.ctx, h.end = context.WithCancel(ctx)
 	if err := h.Metrics.Register(buildInfo()); err != nil {
-		return nil, err
+		return h, err
 	}
 	if d.NoBroker {
 		return h, d.Start(ctx, h)
@@ -367,7 +375,7 @@ func start(ctx context.Context, log *slog.Logger, shared Shared, door *httpdoor.
 		Log: log, Registerer: registry, Tracer: shared.traces.For(d.Name),
 	})
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	h.Bus = b
 	door.AddCheck(d.Name+" broker", nil, b.Ready)

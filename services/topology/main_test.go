@@ -30,8 +30,8 @@ func TestApplyingAgainChangesNothing(t *testing.T) {
 	t.Setenv("LOG_LEVEL", "error")
 	output(t)
 	before := state(t, broker)
-	if len(before) != 7+2*5+1 {
-		t.Errorf("%d streams and consumers, want 5 streams, the ledger, the limits, 2 consumers of each of 5 services, and that of the console: %v", len(before), before)
+	if len(before) != 8+2*5+1 {
+		t.Errorf("%d streams and consumers, want 6 streams, the ledger, the limits, 2 consumers of each of 5 services, and that of the console: %v", len(before), before)
 	}
 	broker.Publish(subjects.TaskCreated, `{"responseId":"R_1"}`)
 	output(t, "apply")

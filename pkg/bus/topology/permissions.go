@@ -12,11 +12,11 @@ type Permissions struct {
 func InboxPrefix(service string) string { return "_INBOX_" + service }
 
 // Permissions gives exactly what the service needs: to bind, pull, acknowledge, pause, hold, dead-letter and publish
-// its outputs by name, and its part of the ledger and of the limits; for the one that oversees the others, to read the
+// its outputs by name, to tell about its work, and its part of the ledger and of the limits; for the one that oversees the others, to read the
 // streams, to replay, and to delete single messages about a person. No service may create, change, purge or delete a stream
 // or a consumer.
 func (s Service) Permissions() Permissions {
-	var p Permissions
+	p := Permissions{Publish: []string{ActivitySubject(s.Name, "*")}}
 	if len(s.Takes) > 0 {
 		for _, stream := range []string{Events, Retries} {
 			p.Publish = append(p.Publish, s.consuming(stream)...)
@@ -28,7 +28,7 @@ func (s Service) Permissions() Permissions {
 	}
 	if s.Oversees {
 		p.Publish = append(p.Publish, s.consuming(Advisories)...)
-		for _, stream := range []string{Events, Retries, DeadLetters, Operations} {
+		for _, stream := range []string{Events, Retries, DeadLetters, Operations, Activity} {
 			p.Publish = append(p.Publish, "$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream)
 		}
 		p.Publish = append(p.Publish, DueSubject("*"), DeadLetterSubject("*"), "operation.>")

@@ -21,6 +21,7 @@ const (
 	Advisories  = "ADVISORIES"
 	DeadLetters = "DEADLETTERS"
 	Operations  = "OPERATIONS"
+	Activity    = "ACTIVITY"
 	Effects     = "EFFECTS"
 	Limits      = "LIMITS"
 )
@@ -54,6 +55,12 @@ func OperationSubject(kind string, letter uint64) string {
 // ErasureSubject is where it is recorded how far one erasure is, and in the end its receipt.
 func ErasureSubject(id string) string { return "operation.erasure." + id }
 
+// JobSubject is where it is recorded how far a decision about many dead letters is, and in the end what came of it.
+func JobSubject(id string) string { return "operation.job." + id }
+
+// ActivitySubject is where a service tells people about its work; kind is one of pkg/activity's.
+func ActivitySubject(service, kind string) string { return "activity." + service + "." + kind }
+
 // Service says what one service takes, publishes and keeps.
 type Service struct {
 	Name string
@@ -85,6 +92,10 @@ type Settings struct {
 	DeadLettersMaxAge time.Duration `envconfig:"TOPOLOGY_DEADLETTERS_MAX_AGE" default:"8760h" desc:"how long dead letters are kept"`
 	// OperationsMaxAge is how long it is known who replayed, discarded or read a dead letter. Default 1 year.
 	OperationsMaxAge time.Duration `envconfig:"TOPOLOGY_OPERATIONS_MAX_AGE" default:"8760h" desc:"how long it is kept what people did in the console"`
+	// ActivityMaxAge is how long it is kept what services tell about their work. Default 30 days.
+	ActivityMaxAge time.Duration `envconfig:"TOPOLOGY_ACTIVITY_MAX_AGE" default:"720h" desc:"how long it is kept what services tell about each attempt"`
+	// ActivityMaxBytes bounds ACTIVITY; when it is full, the oldest goes. Default 256 MiB.
+	ActivityMaxBytes int64 `envconfig:"TOPOLOGY_ACTIVITY_MAX_BYTES" default:"268435456" desc:"size of ACTIVITY in bytes; when it is full, the oldest goes"`
 	// AckWait is how long a killed service's work waits before another takes it. Default 30 s.
 	AckWait time.Duration `envconfig:"TOPOLOGY_ACK_WAIT" default:"30s" desc:"after how long a killed service's work is given to another"`
 	// TaskSubjects are the subjects that become tasks beside feedback.delivery_late, which always does.
@@ -96,7 +107,7 @@ func (s Settings) Validate() error {
 	switch {
 	case s.Replicas != 0 && !slices.Contains([]int{1, 3, 5}, s.Replicas):
 		return settingError("TOPOLOGY_REPLICAS must be 1, 3 or 5")
-	case s.AckWait < 0 || s.EventsMaxAge < 0 || s.DeadLettersMaxAge < 0 || s.OperationsMaxAge < 0 || s.EventsMaxBytes < 0:
+	case min(s.AckWait, s.EventsMaxAge, s.DeadLettersMaxAge, s.OperationsMaxAge, s.ActivityMaxAge) < 0 || min(s.EventsMaxBytes, s.ActivityMaxBytes) < 0:
 		return settingError("TOPOLOGY_ settings must not be negative")
 	}
 	for _, subject := range s.TaskSubjects {
@@ -126,6 +137,12 @@ func (s Settings) withDefaults() Settings {
 	}
 	if s.OperationsMaxAge == 0 {
 		s.OperationsMaxAge = 365 * 24 * time.Hour
+	}
+	if s.ActivityMaxAge == 0 {
+		s.ActivityMaxAge = month
+	}
+	if s.ActivityMaxBytes == 0 {
+		s.ActivityMaxBytes = 256 << 20
 	}
 	if s.AckWait == 0 {
 		s.AckWait = 30 * time.Second
@@ -257,8 +274,9 @@ func services(s Settings) []Service {
 	}
 }
 
+const month = 30 * 24 * time.Hour
+
 func streams(s Settings) []jetstream.StreamConfig {
-	const month = 30 * 24 * time.Hour
 	base := jetstream.StreamConfig{
 		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: s.Replicas,
 		Duplicates: 2 * time.Minute, MaxBytes: -1, MaxMsgs: -1,
@@ -291,7 +309,13 @@ func streams(s Settings) []jetstream.StreamConfig {
 	operations := base
 	operations.Name, operations.Description = Operations, "what people did with dead letters"
 	operations.Subjects, operations.MaxAge, operations.AllowDirect = []string{"operation.>"}, s.OperationsMaxAge, true
-	return []jetstream.StreamConfig{events, retries, advisories, dead, operations}
+
+	activity := base
+	activity.Name, activity.Description = Activity, "what services tell about their work, in passing"
+	activity.Subjects, activity.AllowDirect = []string{"activity.>"}, true
+	// Nobody depends on it: full means that the oldest goes.
+	activity.Discard, activity.MaxAge, activity.MaxBytes = jetstream.DiscardOld, s.ActivityMaxAge, s.ActivityMaxBytes
+	return []jetstream.StreamConfig{events, retries, advisories, dead, operations, activity}
 }
 
 // advisory is the subject of one kind of what the broker says about consumers, all of them.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -143,6 +144,10 @@ func works(t *testing.T, broker *bustest.Broker, s topology.Service) {
 	if s.Oversees {
 		oversees(t, broker, b)
 	}
+	b.Tell(activity.KindVendor, activity.Vendor{Service: s.Name, State: activity.Healthy})
+	bustest.Eventually(t, "told", func() bool {
+		return len(broker.Messages(topology.Activity, topology.ActivitySubject(s.Name, activity.KindVendor))) > 0
+	})
 	if err := b.Ready(); err != nil {
 		t.Errorf("the broker refused something that the service needs: %v", err)
 	}
@@ -173,7 +178,10 @@ func oversees(t *testing.T, broker *bustest.Broker, b *bus.Bus) {
 	if err := b.Replay(t.Context(), bus.Replay{Operation: "O-1", Service: topology.C4CTasker, Letter: letter, Body: []byte("{}")}); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{topology.Events, topology.Retries, topology.DeadLetters, topology.Operations} {
+	if _, err := operator.Publish(t.Context(), topology.ActivitySubject(topology.C4CTasker, activity.KindVendor), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{topology.Events, topology.Retries, topology.DeadLetters, topology.Operations, topology.Activity} {
 		stream, err := b.JetStream().Stream(t.Context(), name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -391,10 +399,10 @@ func refused(t *testing.T, nc *nats.Conn, said <-chan string, what, subject stri
 // beyond lists what a user must not publish and must not hear.
 func beyond(all []users.User, u users.User) (publish, subscribe []string) {
 	publish, subscribe = []string{"anything", "$KV.EFFECTS.anybody.x", "$KV.LIMITS.anybody.x", "_INBOX.x", "_INBOX_operator.x"}, []string{
-		">", "*", "_INBOX.>", "_INBOX_*.>", "survey.>", "feedback.*", "deadletter.>", "retry.>", "operation.>", "$KV.>", "$JS.>", "$SYS.>",
+		">", "*", "_INBOX.>", "_INBOX_*.>", "survey.>", "feedback.*", "deadletter.>", "retry.>", "operation.>", "activity.>", "$KV.>", "$JS.>", "$SYS.>",
 	}
 	// What only the operator may, or the job.
-	for _, stream := range []string{"EVENTS", "RETRIES", "DEADLETTERS", "OPERATIONS", "ADVISORIES", "KV_EFFECTS", "KV_LIMITS"} {
+	for _, stream := range []string{"EVENTS", "RETRIES", "DEADLETTERS", "OPERATIONS", "ACTIVITY", "ADVISORIES", "KV_EFFECTS", "KV_LIMITS"} {
 		for _, verb := range []string{
 			"STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "STREAM.INFO", "DIRECT.GET",
 			"STREAM.SNAPSHOT", "STREAM.RESTORE", "STREAM.LEADER.STEPDOWN", "CONSUMER.CREATE", "CONSUMER.NAMES", "CONSUMER.LIST",
@@ -436,7 +444,7 @@ func TestNobodyMayRemoveWhatOthersWrote(t *testing.T) {
 	broker := bustest.StartSecure(t, topology.Settings{}, "")
 	for _, s := range topology.Of(topology.Settings{}).Services {
 		b := broker.Bus(s.Name)
-		var mine []string
+		mine := []string{topology.ActivitySubject(s.Name, activity.KindAttempt)}
 		for _, subject := range s.Publishes {
 			mine = append(mine, strings.ReplaceAll(subject, "*", "x"))
 		}

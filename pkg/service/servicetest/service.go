@@ -21,6 +21,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -280,6 +281,30 @@ func (s *Service) deadLetters() []DeadLetter {
 		})
 	}
 	return letters
+}
+
+// Told gives the rounds of work that the service told of, once as many events as wanted are told to be done.
+func (s *Service) Told(wanted int) []activity.Attempt {
+	s.t.Helper()
+	var all []activity.Attempt
+	bustest.Eventually(s.t, fmt.Sprintf("%d events told to be done", wanted), func() bool {
+		all = nil
+		done := 0
+		for _, m := range s.broker.Messages(topology.Activity, topology.ActivitySubject(s.name, activity.KindAttempt)) {
+			var a activity.Attempt
+			if err := json.Unmarshal(m.Data, &a); err != nil {
+				s.t.Fatal(err)
+			}
+			for _, e := range a.Events {
+				if e.Outcome == activity.Done {
+					done++
+				}
+			}
+			all = append(all, a)
+		}
+		return done >= wanted
+	})
+	return all
 }
 
 // Settled waits until the service has nothing in hand, nothing before it and nothing held: what is counted then stays.

@@ -131,11 +131,13 @@ func (c *Client) Create(ctx context.Context, t sales.Task) (sales.Created, error
 	if c.options.ReferenceField != "" {
 		body[c.options.ReferenceField] = t.Reference
 	}
+	records := 1
 	if !c.options.SeparateTexts && c.text(t) != "" {
 		body["TasksTextCollection"] = []any{c.body(t, textFields)}
+		records++
 	}
 	var created sales.Created
-	if err := c.create(ctx, "create task", "TasksCollection", body, &created, t); err != nil {
+	if err := c.create(ctx, "create task", "TasksCollection", records, body, &created, t); err != nil {
 		return sales.Created{}, c.explain(ctx, err, t)
 	}
 	if created.ObjectID == "" {
@@ -144,8 +146,8 @@ func (c *Client) Create(ctx context.Context, t sales.Task) (sales.Created, error
 	return created, nil
 }
 
-func (c *Client) create(ctx context.Context, operation, set string, body map[string]any, into any, t sales.Task) error {
-	return sales.Locked(c.odata.Create(ctx, operation, set, body, into, t.Subject, t.Text))
+func (c *Client) create(ctx context.Context, operation, set string, records int, body map[string]any, into any, t sales.Task) error {
+	return sales.Locked(c.odata.DeepInsert(ctx, operation, set, records, body, into, t.Subject, t.Text))
 }
 
 const textSet = "TasksTextCollectionCollection"
@@ -155,7 +157,7 @@ func (c *Client) AddText(ctx context.Context, to sales.Created, t sales.Task) (s
 	body := c.body(t, textFields)
 	body[parentField] = to.ObjectID
 	var created struct{ ObjectID string }
-	err := c.create(ctx, "add text", textSet, body, &created, t)
+	err := c.create(ctx, "add text", textSet, 1, body, &created, t)
 	return sales.Text{ID: created.ObjectID}, err
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -88,7 +89,7 @@ func (l *linker) handleMany(ctx context.Context, events []event.Event) []error {
 	for i, j := range jobs {
 		if j.first != nil {
 			if j.err = j.first.err; j.err == nil {
-				j.err = l.handle(ctx, j.event) // which finds what the first one has made
+				j.err = l.handle(activity.About(ctx, j.event.ID), j.event) // which finds what the first one has made
 			}
 		}
 		errs[i] = j.err
@@ -293,7 +294,7 @@ func (l *linker) direct(ctx context.Context, jobs []*job) {
 	var mu sync.Mutex
 	var members []*job
 	parallel.Each(jobs, l.settings.Parallel, func(j *job) {
-		j.err = l.single(ctx, j.event, j.wanted)
+		j.err = l.single(activity.About(ctx, j.event.ID), j.event, j.wanted)
 		if _, in := errors.AsType[*effect.InWaveError](j.err); !in {
 			return
 		}

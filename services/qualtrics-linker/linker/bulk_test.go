@@ -60,6 +60,46 @@ func TestManyRequestsTakeFewCalls(t *testing.T) {
 	}
 }
 
+func TestWhatAWaveSavesIsTold(t *testing.T) {
+	f := start(t, nil)
+	f.ask(250)
+	f.own(t, 250)
+	calls, instead := map[string]int{}, map[string]int{}
+	for _, a := range f.Told(250) {
+		for _, c := range a.Calls {
+			if !c.Repeated && c.EventID == "" {
+				calls[c.Operation]++
+				instead[c.Operation] += max(c.InsteadOf, 1)
+			}
+		}
+	}
+	for operation, want := range map[string]struct{ calls, instead int }{
+		"create batch": {1, 1}, "create import": {1, 3 * 250}, "create distribution": {1, 250}, "list links": {3, 250},
+	} {
+		if calls[operation] != want.calls || instead[operation] != want.instead {
+			t.Errorf("%s: %d calls instead of %d, want %d instead of %d", operation, calls[operation], instead[operation], want.calls, want.instead)
+		}
+	}
+}
+
+func TestACallForOneRequestOfManyIsToldWithIt(t *testing.T) {
+	f := start(t, nil)
+	f.brand.noImports = true
+	f.ask(12)
+	f.own(t, 12)
+	links := map[string]int{}
+	for _, a := range f.Told(12) {
+		for _, c := range a.Calls {
+			if c.Operation == "create contact" && c.Outcome == "ok" {
+				links[c.EventID]++
+			}
+		}
+	}
+	if len(links) != 12 || links[""] != 0 {
+		t.Errorf("contacts made, by event: %v", links)
+	}
+}
+
 // The traps 6 and 7 of qualtrics.md §8, all at once: mailboxes that several people share, people with several
 // transactions, spelt differently each time, in a directory that takes them for one and overwrites the reference.
 func TestNobodyGetsAnothersLink(t *testing.T) {

@@ -388,7 +388,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 func (l *linker) distributionOf(p plan, batch, id string) effect.Write[string] {
 	return l.distribute(qualtrics.Distribution{
-		SurveyID: p.SurveyID, BatchID: batch, MailingListID: p.MailingListID,
+		SurveyID: p.SurveyID, BatchID: batch, MailingListID: p.MailingListID, People: p.Rows,
 		Description: "closeloop wave " + id, ExpiresAt: p.ExpiresAt,
 	})
 }

@@ -169,7 +169,7 @@ func (s *search) read(ctx context.Context, all []*lookUp) ([]error, error) {
 	}
 	steps := make([]odata.Step, len(all))
 	for i, l := range all {
-		steps[i] = odata.Step{{Path: "Interactions", Query: l.query(), Into: &l.rows}}
+		steps[i] = odata.Step{{Path: "Interactions", Query: l.query(), Into: &l.rows, Records: len(l.ids)}}
 	}
 	errs, err := c.batch(ctx, c.Options.Interactions, "find interactions", steps)
 	if c.batchMissing(err) || fault.Is(err, fault.Refused) { // the ids are not at fault

@@ -161,7 +161,7 @@ func (c *Client) deepInsert(ctx context.Context, all []Interaction) ([]Outcome, 
 		bodies[n], personal = i.body(c.Form), append(personal, i.personal()...)
 	}
 	body := map[string]any{"Interactions": c.Form.array(bodies)}
-	err := c.Options.Interactions.Create(ctx, "deep insert interactions", "InteractionsDeepInsert", body, &answer, personal...)
+	err := c.Options.Interactions.DeepInsert(ctx, "deep insert interactions", "InteractionsDeepInsert", len(all), body, &answer, personal...)
 	if outbound.Malformed(err) {
 		answer.Interactions, err = nil, nil // It was done; what the answer holds is not documented (§12), and its keys are no need.
 	}

@@ -141,7 +141,7 @@ func (c *Client) WriteResponses(ctx context.Context, all []Response) error {
 			personal = append(personal, d.Text)
 		}
 	}
-	err := c.Surveys.Create(ctx, "write survey responses", set, body, nil, personal...)
+	err := c.Surveys.DeepInsert(ctx, "write survey responses", set, len(all), body, nil, personal...)
 	if c.Survey.Repeats == RepeatRefused && len(all) == 1 && isThere(err) {
 		return nil
 	}

@@ -54,6 +54,23 @@ func TestAThousandLinksCostAFewCallsAndEachIsWrittenOnce(t *testing.T) {
 	}
 }
 
+func TestWhatManyLinksInACallSaveIsTold(t *testing.T) {
+	f := start(t, together)
+	f.publishLinks(1, 1000)
+	calls, written := 0, 0
+	for _, a := range f.Told(1000) {
+		for _, c := range a.Calls {
+			if !c.Repeated && c.Write && c.Outcome == "ok" {
+				calls++
+				written += max(c.InsteadOf, 1)
+			}
+		}
+	}
+	if written != f.tenant.count() || written != 1000 || calls > 12 {
+		t.Errorf("%d writes told instead of %d, %d interactions", calls, written, f.tenant.count())
+	}
+}
+
 func TestOneLinkCostsThreeCallsWithAnOpenSession(t *testing.T) {
 	f := start(t, nil)
 	f.publishLinks(1, 1)
