@@ -8,16 +8,17 @@ import (
 	"os"
 	"time"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/effect"
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/qualtrics"
+	"github.com/closeloop/closeloop/pkg/rules"
 	"github.com/closeloop/closeloop/pkg/service"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
-	"github.com/closeloop/closeloop/services/feedback-router/rules"
 )
 
 // Settings of feedback-router.
@@ -78,6 +79,7 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	h.Door.AddCheck(h.Name+" Qualtrics", nil, startup.Ready)
 	h.Go("Qualtrics start-up", startup.Run)
 	r := &router{settings: s, bus: h.Bus, ledger: h.Ledger(), qualtrics: client, rules: live, log: h.Log}
+	h.Go("rules in force", r.tellRules)
 	if s.Sweep.Interval > 0 {
 		r.sweep = newSweeper(r, h.Metrics)
 		h.Go("sweep", func(ctx context.Context) error {
@@ -111,15 +113,18 @@ func (r *router) apply(ctx context.Context, e event.Event, m *eventsv1.SurveyRes
 	if err := r.noteReceived(ctx, e, m); err != nil {
 		return err
 	}
+	set, status := r.rules.InForce()
+	outcomes := set.Evaluate(m)
+	for _, outcome := range outcomes {
+		activity.Decided(ctx, decisionOf(outcome, status.Hash))
+	}
 	var errs []error
-	for _, outcome := range r.rules.Set().Evaluate(m) {
+	for _, outcome := range outcomes {
 		switch {
 		case outcome.Err != nil:
 			errs = append(errs, outcome.Err)
 		case outcome.Matched:
 			errs = append(errs, r.publish(ctx, e, m, outcome))
-		default:
-			r.log.Debug("rule does not match", "rule", outcome.Rule, "why", outcome.Why, "loopId", e.LoopID)
 		}
 	}
 	return worst(errs)

@@ -38,9 +38,11 @@ type Set struct {
 type rule struct {
 	name    string
 	surveys []string
+	source  string // of when
 	when    []condition
 	publish string
 	with    message
+	line    int
 }
 
 // condition is one part of a rule's "when"; the parts are joined by &&.
@@ -48,6 +50,8 @@ type condition struct {
 	expression
 	// failed is what to tell people when the condition is false.
 	failed string
+	// source is the condition itself.
+	source string
 }
 
 // Outcome is what one rule makes of one answer. Its texts name fields and never hold an answer.
@@ -63,6 +67,8 @@ type Outcome struct {
 	Message proto.Message
 	// Why says which condition was false or which value is missing, where the rule did not match.
 	Why string
+	// Condition is the part of "when" that Why is about, in the words of the file.
+	Condition string
 	// Err says why a message could not be made. It is a [fault.Fault]: Invalid with rule and field where a value cannot
 	// be worked out, the message breaks its contract or an expression is too costly; Transient where time ran out.
 	Err error
@@ -71,15 +77,54 @@ type Outcome struct {
 // Len gives the number of rules.
 func (s *Set) Len() int { return len(s.rules) }
 
+// conditionMost is how many characters of a condition are said.
+const conditionMost = 200
+
+// Reason says why the rule publishes nothing: Why with the condition, or Err; "" where it publishes.
+func (o Outcome) Reason() string {
+	switch {
+	case o.Err != nil:
+		return o.Err.Error()
+	case o.Condition == "":
+		return o.Why
+	}
+	condition := []rune(o.Condition)
+	if len(condition) > conditionMost {
+		condition = append(condition[:conditionMost-1], '…')
+	}
+	return o.Why + ": " + string(condition)
+}
+
+// Rule is what a rule says of itself.
+type Rule struct {
+	Name string
+	// Surveys that it is for, none for every survey.
+	Surveys []string
+	// When is its condition and Publish its subject, as they are written.
+	When, Publish string
+	// Line is where it begins in the file, from 1.
+	Line int
+}
+
+// Rules lists them in the order of the file.
+func (s *Set) Rules() []Rule {
+	list := make([]Rule, len(s.rules))
+	for i, r := range s.rules {
+		list[i] = Rule{r.name, slices.Clone(r.surveys), r.source, r.publish, r.line}
+	}
+	return list
+}
+
 // Evaluate gives the outcome of every rule for r, in the order of the file. It does no I/O and takes five
 // seconds at most.
 func (s *Set) Evaluate(r *eventsv1.SurveyResponseReceived) []Outcome {
-	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
-	defer cancel()
-	return s.evaluate(ctx, r)
+	return s.EvaluateIn(context.Background(), r)
 }
 
-func (s *Set) evaluate(ctx context.Context, r *eventsv1.SurveyResponseReceived) []Outcome {
+// EvaluateIn is [Set.Evaluate] for somebody who may lose interest: what is not worked out when ctx ends has a Transient Err.
+func (s *Set) EvaluateIn(ctx context.Context, r *eventsv1.SurveyResponseReceived) []Outcome {
+	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	defer cancel()
 	vars := variablesOf(r)
 	outcomes := make([]Outcome, len(s.rules))
 	for i := range s.rules {
@@ -91,7 +136,7 @@ func (s *Set) evaluate(ctx context.Context, r *eventsv1.SurveyResponseReceived) 
 func (r *rule) evaluate(ctx context.Context, response *eventsv1.SurveyResponseReceived, vars map[string]any) Outcome {
 	o := Outcome{Rule: r.name, Subject: r.publish}
 	if len(r.surveys) > 0 && !slices.Contains(r.surveys, response.GetSurveyId()) {
-		o.Why = "the rule is for other surveys"
+		o.Why = "the rule is for " + numbered(len(r.surveys), "survey") + " " + listed(r.surveys)
 		return o
 	}
 	for _, c := range r.when {
@@ -101,7 +146,7 @@ func (r *rule) evaluate(ctx context.Context, response *eventsv1.SurveyResponseRe
 			return o
 		}
 		if why != "" {
-			o.Why = why + " (" + c.place + ")"
+			o.Why, o.Condition = why+" ("+c.place+")", c.source
 			return o
 		}
 	}
@@ -170,6 +215,14 @@ func plainValue(v *structpb.Value) any {
 	default:
 		return v.AsInterface()
 	}
+}
+
+// numbered gives the plural of a word where there are several.
+func numbered(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
 }
 
 // listed gives names for a sentence: a, b and c.

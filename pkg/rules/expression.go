@@ -49,6 +49,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable("contact", cel.MapType(cel.StringType, cel.StringType)),
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
+		cel.EnableMacroCallTracking(), // for text
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals()),
 		ext.Strings(),
 	)
@@ -225,6 +226,15 @@ func conjuncts(e ast.Expr) []ast.Expr {
 		parts = append(parts, conjuncts(arg)...)
 	}
 	return parts
+}
+
+// text gives a part as it is written, but for blanks, comments and needless parentheses.
+func (c compiled) text(root ast.Expr) string {
+	text, err := cel.ExprToString(root, c.SourceInfo())
+	if err != nil { // nothing that compiles; if it were, people would still have Why
+		return ""
+	}
+	return text
 }
 
 // start gives the first character of a part. The source info knows where an operator stands or a parenthesis opens, not

@@ -51,7 +51,10 @@ type Problems struct {
 }
 
 // Error gives a line for each problem: rules.yaml:12:9: rule "csat-recognition": when: …
-func (p *Problems) Error() string {
+func (p *Problems) Error() string { return strings.Join(p.Lines(), "\n") }
+
+// Lines gives the lines of Error, in the order of List.
+func (p *Problems) Lines() []string {
 	lines := make([]string, len(p.List))
 	for i, problem := range p.List {
 		rule := ""
@@ -60,7 +63,7 @@ func (p *Problems) Error() string {
 		}
 		lines[i] = fmt.Sprintf("%s:%d:%d: %s%s", p.File, problem.Line, problem.Column, rule, problem.Message)
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // Parse checks a rules file. name is what positions are given under. The error is a [*Problems] with everything that is
@@ -159,13 +162,13 @@ func (p *reader) rules(e entry) []rule {
 
 // oneRule reads a rule. The name comes first wherever it stands, so that every problem can name the rule.
 func (p *reader) oneRule(n ast.Node, at position) rule {
-	var r rule
+	r := rule{line: at.line}
 	var with *entry
 	p.name(n, &r)
 	found := p.keys(n, at, map[string]func(entry){
 		"name":    func(entry) {},
 		"surveys": func(e entry) { r.surveys = p.surveys(e) },
-		"when":    func(e entry) { r.when = p.when(e) },
+		"when":    func(e entry) { r.source, _ = scalar(e.value); r.when = p.when(e) },
 		"publish": func(e entry) { r.publish = p.publish(e) },
 		"with":    func(e entry) { with = &e },
 	})
@@ -268,7 +271,7 @@ func (p *reader) when(e entry) []condition {
 		if len(x.reads) > 0 {
 			failed = "the condition on " + listed(x.reads) + " is false"
 		}
-		when = append(when, condition{x, failed})
+		when = append(when, condition{x, failed, c.text(part)})
 	}
 	return when
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -13,9 +14,9 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/rules"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
-	"github.com/closeloop/closeloop/services/feedback-router/rules"
 )
 
 // design is the example that the product's design promises, to the letter.
@@ -58,10 +59,52 @@ func TestTheDesignsExampleRaisesTheFeedbackAndAsksForTheRecognition(t *testing.T
 
 func TestOneRuleMatchesWithoutTheOther(t *testing.T) {
 	got := parse(t, design).Evaluate(response(t, `{"surveyId":"SV_other","responseId":"R_2","values":{"csat":"4","rep_email":"rep@example.com"}}`))
-	wantNoMatch(t, got[0], "the rule is for other surveys")
+	wantNoMatch(t, got[0], "the rule is for survey SV_cart")
 	wantMatch(t, got[1], "csat-recognition", subjects.RecognitionRequested, &eventsv1.RecognitionRequested{
 		ResponseId: "R_2", Recipient: &eventsv1.Recipient{Email: "rep@example.com"}, Score: 4,
 	})
+}
+
+func TestTheConditionThatFailedIsGivenInTheWordsOfTheFile(t *testing.T) {
+	r := response(t, `{"responseId":"R_1","values":{"a":1,"list":[1,2],"word":"abc"}}`)
+	for when, want := range map[string]string{
+		`values.a == 1 && (values.word == "x" || values.a > 5)`: `values.word == "x" || values.a > 5`,
+		`has(values.b) && values.a == 1`:                        `has(values.b)`,
+		`values.list.all(x, x > 1) && values.a == 1`:            `values.list.all(x, x > 1)`,
+		`values.a == 1 && int(values.b) >= 4 // comment`:        `int(values.b) >= 4`,
+		`!(values.word.startsWith("a"))`:                        `!values.word.startsWith("a")`,
+		`values["word"] == "Delivery too late"`:                 `values["word"] == "Delivery too late"`,
+	} {
+		got := parse(t, withWhen("|\n      "+when)).Evaluate(r)[0]
+		if got.Matched || got.Why == "" || got.Condition != want || got.Reason() != got.Why+": "+want {
+			t.Errorf("%s: got %q (%s), want %q", when, got.Condition, got.Why, want)
+		}
+	}
+}
+
+func TestTheReasonIsShortWhateverTheConditionIs(t *testing.T) {
+	r := response(t, `{"responseId":"R_1","values":{"a":1}}`)
+	got := parse(t, withWhen(`values.a == "`+strings.Repeat("ä", 1000)+`"`)).Evaluate(r)[0].Reason()
+	if n := len([]rune(got)); n > 300 || !strings.HasSuffix(got, "ää…") {
+		t.Errorf("%d characters: %s", n, got)
+	}
+	for values, want := range map[string]string{`"a":2`: "", `"a":3`: `priority: rule "a": must be at most 1 characters`} {
+		set := parse(t, "rules: [{name: a, when: 'values.a > 1', publish: feedback.a, with: {subject: '\"s\"', priority: 'values.a == 3 ? \"33\" : \"3\"'}}]")
+		if got := set.Evaluate(response(t, `{"responseId":"R_1","values":{`+values+`}}`))[0].Reason(); got != want {
+			t.Errorf("%s: got %q, want %q", values, got, want)
+		}
+	}
+}
+
+func TestRulesSayWhatTheyAre(t *testing.T) {
+	want := []rules.Rule{
+		{Name: "delivery-too-late", Surveys: []string{"SV_cart"}, When: `values.QID1 == "Delivery too late" && values.contact_me == "yes"`,
+			Publish: subjects.FeedbackDeliveryLate, Line: 2},
+		{Name: "csat-recognition", When: "int(values.csat) >= 4", Publish: subjects.RecognitionRequested, Line: 11},
+	}
+	if got := parse(t, design).Rules(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
 }
 
 func TestConditions(t *testing.T) {

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/closeloop/closeloop/pkg/rules"
 	"github.com/closeloop/closeloop/proto-events/subjects"
-	"github.com/closeloop/closeloop/services/feedback-router/rules"
 )
 
 // inRule puts lines into a rule that is otherwise sound; line 1 of them is line 5 of the file.

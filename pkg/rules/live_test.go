@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/closeloop/closeloop/services/feedback-router/rules"
+	"github.com/closeloop/closeloop/pkg/rules"
 )
 
 func TestWithoutAPathTheEmbeddedRulesAreInForce(t *testing.T) {
@@ -28,6 +28,9 @@ func TestWithoutAPathTheEmbeddedRulesAreInForce(t *testing.T) {
 	}
 	if err := live.Reload(); err != nil {
 		t.Error(err)
+	}
+	if set, status := live.InForce(); set != live.Set() || status != got || !strings.Contains(status.Source, "delivery-too-late") {
+		t.Errorf("in force are %+v", status)
 	}
 }
 

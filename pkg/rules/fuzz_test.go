@@ -8,8 +8,8 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/rules"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
-	"github.com/closeloop/closeloop/services/feedback-router/rules"
 )
 
 // FuzzParse holds that any file is either a set or a list of problems with places, and that any set evaluates.

@@ -10,9 +10,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/closeloop/closeloop/pkg/rules"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
-	"github.com/closeloop/closeloop/services/feedback-router/rules"
 )
 
 var block = regexp.MustCompile("(?ms)^```(\\w[^\n]*)\n(.*?)^```$")
@@ -26,7 +26,7 @@ type docs struct {
 }
 
 func TestTheDocumentedExamplesDoWhatIsSaid(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/rules.md")
+	page, err := os.ReadFile("../../docs/rules.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,8 @@ type Status struct {
 	Rules int
 	// Hash is the SHA-256 of the file's content in hexadecimal.
 	Hash string
+	// Source is that content.
+	Source string
 	// LoadedAt is since when this process has these rules in force.
 	LoadedAt time.Time
 	// LastError says why the file as it is now was refused; nil where it is the one in force.
@@ -83,6 +85,12 @@ func (l *Live) follow(ctx context.Context, interval time.Duration) {
 // Set gives the rules in force. Who evaluates several answers asks again for each.
 func (l *Live) Set() *Set { return l.current.Load().set }
 
+// InForce gives both, of one and the same file.
+func (l *Live) InForce() (*Set, Status) {
+	now := l.current.Load()
+	return now.set, now.status
+}
+
 // Status says which rules are in force and whether the file is refused.
 func (l *Live) Status() Status { return l.current.Load().status }
 
@@ -117,7 +125,7 @@ func (l *Live) load(name string, source []byte) error {
 	if err != nil {
 		return err
 	}
-	l.current.Store(&inForce{set, Status{File: name, Rules: set.Len(), Hash: hashOf(source), LoadedAt: time.Now()}})
+	l.current.Store(&inForce{set, Status{File: name, Rules: set.Len(), Hash: hashOf(source), Source: string(source), LoadedAt: time.Now()}})
 	return nil
 }
 
