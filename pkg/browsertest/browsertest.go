@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"github.com/closeloop/closeloop/pkg/needs"
@@ -20,12 +22,20 @@ const limit = time.Minute
 // reason, or fails when CLOSELOOP_REQUIRE names browser.
 func New(t testing.TB) context.Context {
 	t.Helper()
+	return NewFor(t, limit)
+}
+
+// NewFor is [New] for a test that opens many pages: the context ends after that time.
+func NewFor(t testing.TB, limit time.Duration) context.Context {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.DisableGPU,
 		// Root, as which containers and CI run, has no sandbox; only pages of our own are opened.
 		chromedp.NoSandbox,
 		// Besides background networking, which the defaults switch off already: nothing leaves this machine.
 		chromedp.Flag("disable-component-update", true),
+		// Has elements tell the names and roles that screen readers are told, for package a11y.
+		chromedp.Flag("enable-blink-features", "ComputedAccessibilityInfo"),
 	)
 	// The test's own context ends before its clean-up, in which the browser closes as a person closes it.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
@@ -39,4 +49,26 @@ func New(t testing.TB) context.Context {
 	}
 	t.Cleanup(func() { _ = chromedp.Cancel(ctx) }) // a browser that is gone already is as good
 	return ctx
+}
+
+// Theme of a page.
+type Theme string
+
+// The themes that a page may have.
+const (
+	Light Theme = "light"
+	Dark  Theme = "dark"
+)
+
+// Look has the browser show its pages in a window of that size and in that theme, from now on.
+func Look(width, height int64, theme Theme) chromedp.Action[chromedp.Void] {
+	return chromedp.Steps(
+		chromedp.EmulateViewport(width, height),
+		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: string(theme)}},
+			})
+			return err
+		}),
+	)
 }

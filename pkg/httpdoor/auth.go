@@ -73,18 +73,20 @@ func (g guard) warn(log *slog.Logger) {
 type caller struct {
 	// user is the name that the credentials prove, if they prove one.
 	user string
+	// guest says that the door's own credentials would not have let them in.
+	guest bool
 	// key tells callers apart for the limit of requests.
 	key string
 }
 
-// admit finds credentials that open the door. address is where the request comes from.
-func (g guard) admit(r *http.Request, address string) (caller, error) {
+// admit finds credentials that open the door, or are those of guests. address is where the request comes from.
+func (g guard) admit(r *http.Request, address string, guests settings.Secrets) (caller, error) {
 	if g.None {
 		return caller{key: address}, nil
 	}
 	attempt := attemptOf(r)
 	limited := g.guesses.allowed(address, attempt)
-	if c, ok := g.admits(attempt, limited == nil); ok {
+	if c, ok := g.admits(attempt, limited == nil, guests); ok {
 		return c, nil
 	}
 	if name, ok := g.Certificates.holder(r.TLS); ok && g.certificate() {
@@ -107,6 +109,20 @@ func (g guard) admit(r *http.Request, address string) (caller, error) {
 	return caller{}, refused
 }
 
+// password finds out whose password an attempt holds.
+func (g guard) password(a attempt, address string, guests settings.Secrets) (Guest, error) {
+	if err := g.guesses.allowed(address, a); err != nil {
+		return Guest{}, err
+	}
+	if c, ok := g.admits(a, true, guests); ok {
+		return Guest{User: c.user, Limited: c.guest}, nil
+	}
+	if err := g.guesses.failed(address, a); err != nil {
+		return Guest{}, err
+	}
+	return Guest{}, Unauthorized("user or password is wrong")
+}
+
 // attempt is a secret that a request holds.
 type attempt struct {
 	basic, apiKey  bool
@@ -124,9 +140,12 @@ func attemptOf(r *http.Request) attempt {
 // admits compares with every secret there is, so that the time taken tells nothing. The digests are made anew each time,
 // which costs less than a microsecond for each: secrets change while the door is open. Without passwords, the attempt's is
 // not looked at.
-func (g guard) admits(a attempt, passwords bool) (caller, bool) {
-	if given := digestOf(a.user + ":" + a.password); a.basic && passwords && match(g.Basic.Reveal(), given) == 1 {
-		return caller{user: a.user, key: string(given[:])}, true
+func (g guard) admits(a attempt, passwords bool, guests settings.Secrets) (caller, bool) {
+	if given := digestOf(a.user + ":" + a.password); a.basic && passwords {
+		own, guest := match(g.Basic.Reveal(), given) == 1, match(guests.Reveal(), given) == 1
+		if own || guest {
+			return caller{user: a.user, guest: !own, key: string(given[:])}, true
+		}
 	}
 	given := digestOf(a.key)
 	return caller{key: string(given[:])}, a.apiKey && match(g.APIKeys.Reveal(), given) == 1

@@ -70,6 +70,7 @@ type Door struct {
 	echo    *echo.Echo
 	guard   guard
 	crowd   crowd
+	streams *places
 	warn    sync.Once
 	// routes are the routes by the pattern that echo knows them by.
 	routes map[string]route
@@ -94,6 +95,7 @@ func New(options Options) *Door {
 		echo:    echo.New(),
 		guard:   newGuard(options.Name, options.Credentials, newGuesses(options.Limits.Failures)),
 		crowd:   newCrowd(options.Limits),
+		streams: newPlaces(streamsMost, streamsEach),
 		routes:  map[string]route{},
 		folded:  map[string]string{},
 		metrics: newMetrics(options.Registerer),
@@ -133,6 +135,10 @@ type route struct {
 	bodyLimit  int64
 	ignoreCase bool
 	quiet      bool
+	stream     bool
+	sameOrigin bool
+	guests     Guests
+	problems   func(*Request, *Problem) *Response
 }
 
 // RouteOption changes one route.
@@ -154,12 +160,26 @@ var parameter = regexp.MustCompile(`\{(\w+)\}`)
 // Handle adds a route. A path may have parameters, one a step: /survey/links/{requestId}. HEAD works where GET does.
 // It panics when the route is there already, or the path is none: both are mistakes of the program.
 func (d *Door) Handle(method, path string, access Access, h Handler, options ...RouteOption) {
-	pattern := parameter.ReplaceAllString(path, ":$1")
+	r := d.add(method, path, access, options)
+	serve := func(c echo.Context) error { return d.serve(c, r, access, h) }
+	d.echo.Add(method, r.echoPattern(), serve)
+	if method == http.MethodGet {
+		d.echo.Add(http.MethodHead, r.echoPattern(), serve)
+	}
+}
+
+// echoPattern is the pattern as echo writes it.
+func (r route) echoPattern() string { return parameter.ReplaceAllString(r.pattern, ":$1") }
+
+// add notes a route.
+func (d *Door) add(method, path string, access Access, options []RouteOption) route {
+	r := route{pattern: path, bodyLimit: d.options.BodyLimit}
+	pattern := r.echoPattern()
 	known := d.routes[pattern]
 	if !strings.HasPrefix(path, "/") || slices.Contains(known.methods, method) {
 		panic(fmt.Sprintf("httpdoor: %s %q is no path or handled already", method, path))
 	}
-	r := route{pattern: path, methods: append(known.methods, method), bodyLimit: d.options.BodyLimit}
+	r.methods = append(known.methods, method)
 	for _, option := range options {
 		option(&r)
 	}
@@ -170,11 +190,7 @@ func (d *Door) Handle(method, path string, access Access, h Handler, options ...
 		d.warn.Do(func() { d.guard.warn(d.options.Log) })
 	}
 	d.routes[pattern] = r
-	serve := func(c echo.Context) error { return d.serve(c, r, access, h) }
-	d.echo.Add(method, pattern, serve)
-	if method == http.MethodGet {
-		d.echo.Add(http.MethodHead, pattern, serve)
-	}
+	return r
 }
 
 // Mount gives every request below the prefix to h, whatever its method, unless a route of the door takes it. h sees the

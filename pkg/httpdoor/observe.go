@@ -74,7 +74,7 @@ func safely(next echo.HandlerFunc, c echo.Context) (err error) {
 func (d *Door) record(c echo.Context, id string, took time.Duration, err error) {
 	to, status, method := d.routes[c.Path()], c.Response().Status, methodOf(c.Request())
 	pattern := orDefault(to.pattern, "unmatched")
-	if d.metrics != nil {
+	if d.metrics != nil && !to.stream { // how long somebody listened says nothing of the door
 		d.metrics.WithLabelValues(d.options.Name, pattern, method, strconv.Itoa(status)).Observe(took.Seconds())
 	}
 	level := levelOf(to, status, err)

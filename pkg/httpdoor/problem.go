@@ -181,12 +181,17 @@ func ofRouter(e *echo.HTTPError) *Problem {
 	return NewProblem(e.Code, "")
 }
 
+// headers are those of the answer.
+func (p *Problem) headers() http.Header {
+	header := http.Header{}
+	maps.Copy(header, p.header)
+	if p.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
+	}
+	return header
+}
+
 // writeProblem answers with a problem.
 func writeProblem(c echo.Context, p *Problem) error {
-	r := &Response{Status: p.Status, Header: http.Header{}, ContentType: "application/problem+json", Body: p}
-	maps.Copy(r.Header, p.header)
-	if p.RetryAfter > 0 {
-		r.Header.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
-	}
-	return write(c, r)
+	return write(c, &Response{Status: p.Status, Header: p.headers(), ContentType: "application/problem+json", Body: p})
 }

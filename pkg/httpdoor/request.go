@@ -1,6 +1,7 @@
 package httpdoor
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -44,8 +45,13 @@ type Request struct {
 	// User is who is calling, where a guarded route was opened with credentials that say so: the user of a password, the
 	// client of an access token, the name in a certificate. Empty with an API key, and where everybody is let in.
 	User string
+	// Guest says that one of the [Guests] of the route is calling, whom the door's credentials would not let in.
+	Guest bool
+	// Encrypted says that nobody could read the request on its way here: it came by TLS, or a trusted proxy says so.
+	Encrypted bool
 
 	closing context.Context
+	check   func(user, password string) (Guest, error)
 }
 
 // Param gives a parameter of the path; "" where the route has none of that name.
@@ -91,7 +97,8 @@ type Response struct {
 	Header http.Header
 	// ContentType defaults to application/json, for bytes to application/octet-stream.
 	ContentType string
-	// Body is written as it is when it is []byte, by protojson when it is a message, else by encoding/json.
+	// Body is written as it is when it is []byte, by itself when it is an [io.WriterTo], by protojson when it is a message, else
+	// by encoding/json.
 	Body any
 }
 
@@ -101,6 +108,10 @@ func (r *Response) encode() (body []byte, contentType string, err error) {
 		return nil, r.ContentType, nil
 	case []byte:
 		return b, orDefault(r.ContentType, "application/octet-stream"), nil
+	case io.WriterTo:
+		var written bytes.Buffer
+		_, err = b.WriteTo(&written)
+		return written.Bytes(), orDefault(r.ContentType, "application/octet-stream"), err
 	case proto.Message:
 		body, err = contract.Marshal(b)
 	default:
@@ -110,17 +121,37 @@ func (r *Response) encode() (body []byte, contentType string, err error) {
 }
 
 // admit finds out who is calling, where the route asks.
-func (d *Door) admit(c echo.Context, access Access) (caller, error) {
+func (d *Door) admit(c echo.Context, to route, access Access, r *Request) (caller, error) {
 	address := addressOf(c)
 	if access == Open {
 		return caller{key: address}, nil
 	}
-	return d.guard.admit(c.Request(), address)
+	in := c.Request()
+	if to.guests.Known != nil && !d.guard.None && in.Header.Get("Authorization") == "" && in.Header.Get("X-Api-Key") == "" {
+		if guest, ok := to.guests.Known(r); ok {
+			return caller{user: guest.User, guest: guest.Limited, key: "guest " + guest.User}, nil
+		}
+	}
+	return d.guard.admit(in, address, to.guests.Users)
 }
 
 // serve answers a request of a route.
 func (d *Door) serve(c echo.Context, to route, access Access, h Handler) error {
-	who, err := d.admit(c, access)
+	r, err := d.request(c, to)
+	if err != nil {
+		return err
+	}
+	if err := d.respond(c, to, access, r, h); err != nil {
+		return d.showProblem(c, to, r, err)
+	}
+	return nil
+}
+
+func (d *Door) respond(c echo.Context, to route, access Access, r *Request, h Handler) error {
+	if err := checkOrigin(c, to); err != nil {
+		return err
+	}
+	who, err := d.admit(c, to, access, r)
 	if err != nil {
 		return err
 	}
@@ -131,11 +162,10 @@ func (d *Door) serve(c echo.Context, to route, access Access, h Handler) error {
 		}
 		defer leave()
 	}
-	r, err := d.read(c, to, access)
-	if err != nil {
-		return err
+	if r.Body, err = readBody(c, to, access); err != nil {
+		return unread(err)
 	}
-	r.User = who.user
+	r.User, r.Guest = who.user, who.guest
 	ctx, cancel := context.WithTimeout(c.Request().Context(), d.options.RequestTimeout+r.Wait())
 	defer cancel()
 	response, err := h(ctx, r)
@@ -145,15 +175,12 @@ func (d *Door) serve(c echo.Context, to route, access Access, h Handler) error {
 	return write(c, response)
 }
 
-func (d *Door) read(c echo.Context, to route, access Access) (*Request, error) {
+// request is what a caller sent, without its body.
+func (d *Door) request(c echo.Context, to route) (*Request, error) {
 	in := c.Request()
 	params, err := paramsOf(c)
 	if err != nil {
 		return nil, err
-	}
-	body, err := readBody(c, to, access)
-	if err != nil {
-		return nil, unread(err)
 	}
 	mediaType, _, err := mime.ParseMediaType(in.Header.Get("Content-Type"))
 	if err != nil {
@@ -161,7 +188,10 @@ func (d *Door) read(c echo.Context, to route, access Access) (*Request, error) {
 	}
 	return &Request{
 		ID: c.Response().Header().Get(headerRequestID), Method: in.Method, Path: in.URL.Path, Header: in.Header,
-		Query: in.URL.Query(), Params: params, Body: body, ContentType: mediaType, closing: d.closing,
+		Query: in.URL.Query(), Params: params, ContentType: mediaType, Encrypted: d.encrypted(in), closing: d.closing,
+		check: func(user, password string) (Guest, error) {
+			return d.guard.password(attempt{basic: true, user: user, password: password}, addressOf(c), to.guests.Users)
+		},
 	}, nil
 }
 

@@ -38,8 +38,7 @@ func (s Settings) Validate() error {
 func (s Settings) Options() (Options, error) {
 	var wrong []error
 	say := func(err error) { wrong = append(wrong, err) }
-	say(usersOf(s.BasicUsers.Reveal()))
-	s.BasicUsers.Accept(usersOf)
+	say(CheckUsers("INGRESS_BASIC_USERS", s.BasicUsers))
 	if s.Auth != "" && s.Auth != "none" {
 		say(fmt.Errorf("INGRESS_AUTH is %q; it may be empty or none", s.Auth))
 	}
@@ -76,15 +75,19 @@ func (s Settings) Users() []string {
 	return names
 }
 
-// usersOf reports entries that are no user with a password.
-func usersOf(entries []string) error {
-	var wrong []error
-	for i, entry := range entries {
-		if user, password, _ := strings.Cut(entry, ":"); user == "" || password == "" {
-			wrong = append(wrong, fmt.Errorf("INGRESS_BASIC_USERS: entry %d is not user:password", i+1))
+// CheckUsers reports entries of a setting that are no user with a password, and has its file refuse them later on.
+func CheckUsers(setting string, users settings.Secrets) error {
+	check := func(entries []string) error {
+		var wrong []error
+		for i, entry := range entries {
+			if user, password, _ := strings.Cut(entry, ":"); user == "" || password == "" {
+				wrong = append(wrong, fmt.Errorf("%s: entry %d is not user:password", setting, i+1))
+			}
 		}
+		return errors.Join(wrong...)
 	}
-	return errors.Join(wrong...)
+	users.Accept(check)
+	return check(users.Reveal())
 }
 
 func (s LimitSettings) limits() (Limits, error) {

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,25 +16,12 @@ import (
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/services/console/web"
 )
 
-func (d *desk) routes(door *httpdoor.Door) {
-	get := func(path string, h httpdoor.Handler) { door.Handle(http.MethodGet, path, httpdoor.Guarded, d.fresh(h)) }
-	post := func(path string, h httpdoor.Handler) {
-		door.Handle(http.MethodPost, path, httpdoor.Guarded, d.fresh(h))
-	}
-	get("/dead-letters", d.list)
-	get("/dead-letters/causes", d.causes)
-	get("/dead-letters/{sequence}", d.one)
-	get("/operations", d.history)
-	for _, kind := range []string{Replay, Discard} {
-		post("/dead-letters/"+kind, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-			return d.many(ctx, r, kind)
-		})
-		post("/dead-letters/{sequence}/"+kind, func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-			return d.single(ctx, r, kind)
-		})
-	}
+func (d *desk) routes(s *site) {
+	d.letterRoutes(s)
+	s.read("/operations", d.fresh(d.history))
 }
 
 // fresh answers a request with what the streams hold at this moment.
@@ -94,7 +79,8 @@ func filterOf(q url.Values) (filter, error) {
 // knownIn refuses what would be ignored.
 func knownIn(q url.Values, names ...string) error {
 	for name := range q {
-		if !slices.Contains(names, name) {
+		if name != "format" && !slices.Contains(names, name) { // which the form of the answer goes by
+
 			return httpdoor.BadRequest("the query has a parameter that is not known",
 				httpdoor.FieldError{Field: contract.Shown(name), Message: "is not known; known are " + strings.Join(names, ", ")})
 		}
@@ -143,16 +129,31 @@ func (d *desk) list(_ context.Context, r *httpdoor.Request) (*httpdoor.Response,
 	if err != nil {
 		return nil, err
 	}
+	l := d.letterList(f)
+	switch web.FormOf(r) {
+	case web.Page:
+		return d.listPage(r, f, l), nil
+	case web.CSV:
+		return lettersTable(l.Letters), nil
+	}
+	return &httpdoor.Response{Body: l}, nil
+}
+
+// letterList is a page of letters.
+type letterList struct {
+	Letters []Standing `json:"letters"`
+	// Total and Causes are of all that match, also on other pages.
+	Total  int      `json:"total"`
+	Next   uint64   `json:"next,omitempty"`
+	Causes []*Cause `json:"causes"`
+}
+
+func (d *desk) letterList(f filter) letterList {
 	all := d.book.selected(f.match)
-	grouped, total := causes(all), len(all)
-	shown, next := cut(all, f.limit, f.before, func(s Standing) uint64 { return s.Sequence })
-	return &httpdoor.Response{Body: struct {
-		Letters []Standing `json:"letters"`
-		// Total and Causes are of all that match, also on other pages.
-		Total  int      `json:"total"`
-		Next   uint64   `json:"next,omitempty"`
-		Causes []*Cause `json:"causes"`
-	}{listed(shown), total, next, listed(grouped)}}, nil
+	l := letterList{Total: len(all), Causes: listed(causes(all))}
+	all, l.Next = cut(all, f.limit, f.before, func(s Standing) uint64 { return s.Sequence })
+	l.Letters = listed(all)
+	return l
 }
 
 // listed makes an empty list one in JSON too.
@@ -163,36 +164,16 @@ func (d *desk) causes(_ context.Context, r *httpdoor.Request) (*httpdoor.Respons
 	if err != nil {
 		return nil, err
 	}
+	all := listed(causes(d.book.selected(f.match)))
+	switch web.FormOf(r) {
+	case web.Page:
+		return web.Redirect("/dead-letters" + strings.TrimPrefix(web.With(r, "format", ""), r.Path)), nil
+	case web.CSV:
+		return causesTable(all), nil
+	}
 	return &httpdoor.Response{Body: struct {
 		Causes []*Cause `json:"causes"`
-	}{listed(causes(d.book.selected(f.match)))}}, nil
-}
-
-func (d *desk) history(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-	if err := knownIn(r.Query, "letter", "by", "kind", "limit", "before"); err != nil {
-		return nil, err
-	}
-	limit, before, err := pageOf(r.Query)
-	if err != nil {
-		return nil, err
-	}
-	by, kind, letter := r.Query.Get("by"), r.Query.Get("kind"), uint64(0)
-	if v := r.Query.Get("letter"); v != "" {
-		if letter, err = strconv.ParseUint(v, 10, 64); err != nil || letter == 0 {
-			return nil, field("letter", "must be the sequence of a dead letter")
-		}
-	}
-	if kind != "" && !slices.Contains([]string{Replay, Discard, Look}, kind) {
-		return nil, field("kind", "must be replay, discard or look")
-	}
-	all := d.book.done(func(o *Operation) bool {
-		return (letter == 0 || letter == o.Letter) && (by == "" || by == o.By) && (kind == "" || kind == o.Kind)
-	})
-	shown, next := cut(all, limit, before, func(o *Operation) uint64 { return o.Sequence })
-	return &httpdoor.Response{Body: struct {
-		Operations []*Operation `json:"operations"`
-		Next       uint64       `json:"next,omitempty"`
-	}{listed(shown), next}}, nil
+	}{all}}, nil
 }
 
 // whole is one letter with all that is known of it.
@@ -213,20 +194,17 @@ func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response
 	if err != nil {
 		return nil, err
 	}
-	s, ok := d.book.look(sequence)
-	if !ok {
-		return nil, notFound(sequence)
-	}
-	m, err := d.letter(ctx, sequence)
+	answer, body, err := d.whole(ctx, sequence)
 	if err != nil {
 		return nil, err
 	}
-	body, err := d.body(ctx, m)
-	if err != nil && !errors.Is(err, errGone) {
-		return nil, err
+	if web.FormOf(r) == web.Page {
+		return d.letterPage(r, letterView{whole: answer, masked: maskBody(body)}), nil
 	}
-	answer := whole{Standing: s, Headers: m.Header, Fields: fieldsOf(body)}
 	if r.Query.Has("body") {
+		if err := operator(r); err != nil {
+			return nil, err
+		}
 		look, err := d.person(r, r.Query.Get("by"), "body", r.Query.Get("body"))
 		if err != nil {
 			return nil, err
@@ -234,10 +212,26 @@ func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response
 		if err := d.looked(ctx, sequence, look); err != nil {
 			return nil, err
 		}
-		answer.Body = shownBody(body)
+		answer.Body, answer.Operations = shownBody(body), d.book.history(answer.Letter)
 	}
-	answer.Operations = d.book.history(s.Letter)
 	return &httpdoor.Response{Body: answer}, nil
+}
+
+// whole gives a letter with all that is known of it but its body, and its body apart.
+func (d *desk) whole(ctx context.Context, sequence uint64) (whole, []byte, error) {
+	s, ok := d.book.look(sequence)
+	if !ok {
+		return whole{}, nil, notFound(sequence)
+	}
+	m, err := d.letter(ctx, sequence)
+	if err != nil {
+		return whole{}, nil, err
+	}
+	body, err := d.body(ctx, m)
+	if err != nil && !errors.Is(err, errGone) {
+		return whole{}, nil, err
+	}
+	return whole{Standing: s, Headers: m.Header, Fields: fieldsOf(body), Operations: d.book.history(s.Letter)}, body, nil
 }
 
 func sequenceOf(r *httpdoor.Request) (uint64, error) {
@@ -337,47 +331,15 @@ type askedMany struct {
 	// UpTo leaves out letters of the cause with a greater sequence, such as those that replays of it came back as.
 	UpTo  uint64 `json:"upTo"`
 	Limit int    `json:"limit"`
+	// Edit is made in the body of each.
+	Edit []Change `json:"edit"`
+	// Job has it done in the background, the first Sample letters before a person says that the rest follows.
+	Job    bool `json:"job"`
+	Sample int  `json:"sample"`
 }
 
-// decode reads the JSON of a request, and names the field that is wrong.
-func decode(r *httpdoor.Request, into any) error {
-	if r.ContentType != "application/json" {
-		return httpdoor.NewProblem(http.StatusUnsupportedMediaType, "send JSON, and say so: Content-Type: application/json")
-	}
-	decoder := json.NewDecoder(bytes.NewReader(r.Body))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(into)
-	if err == nil && decoder.More() {
-		return httpdoor.BadRequest("there is something behind the JSON object")
-	}
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return field(cmp.Or(wrong.Field, "body"), "must be "+named(wrong))
-	}
-	if err == nil {
-		return nil
-	}
-	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
-		return field(contract.Shown(strings.Trim(name, `"`)), "is not known here")
-	}
-	return httpdoor.BadRequest("the request is no JSON object")
-}
-
-// named says what JSON was expected.
-func named(wrong *json.UnmarshalTypeError) string {
-	if wrong.Field == "sequences" { // or one of them
-		return "a list of numbers"
-	}
-	switch wrong.Type.Kind() {
-	case reflect.Struct:
-		return "an object"
-	case reflect.String:
-		return "a text"
-	case reflect.Bool:
-		return "true or false"
-	default:
-		return "a number"
-	}
-}
+// decode reads a JSON object that somebody sent.
+func decode(r *httpdoor.Request, into any) error { return web.Decode(r, into) }
 
 // operation is what is wanted of each letter of a request.
 func (d *desk) operation(r *httpdoor.Request, kind string, a asked) (Operation, error) {
@@ -444,19 +406,48 @@ type Many struct {
 // answerIn is the time left for the answer when a selection stops.
 const answerIn = 8 * time.Second
 
+// selection is what is wanted of each letter of a selection.
+func (d *desk) selection(r *httpdoor.Request, kind string, a askedMany) (Operation, error) {
+	wanted, err := d.operation(r, kind, asked{Why: a.Why, By: a.By, Again: a.Again, Outcome: a.Outcome})
+	if err != nil {
+		return wanted, err
+	}
+	wanted.changes, wanted.Edited = a.Edit, len(a.Edit) > 0
+	switch {
+	case kind == Discard && wanted.Edited:
+		return wanted, field("edit", "cannot be sent with what is discarded")
+	case wanted.Edited && wanted.Outcome != "":
+		return wanted, field("outcome", "cannot be sent with edit: what was sent is decided about as it was")
+	case a.Job && a.Limit != 0:
+		return wanted, field("limit", "does not go with a job: sample says how many come first")
+	case !a.Job && a.Sample != 0:
+		return wanted, field("sample", "goes with a job: limit says how many are done")
+	case a.Sample < 0:
+		return wanted, field("sample", "must be positive")
+	}
+	return wanted, checkChanges(a.Edit)
+}
+
 // many decides about a selection, the oldest first and one after another, so that no more than one body is in memory.
 func (d *desk) many(ctx context.Context, r *httpdoor.Request, kind string) (*httpdoor.Response, error) {
 	var a askedMany
 	if err := decode(r, &a); err != nil {
 		return nil, err
 	}
-	wanted, err := d.operation(r, kind, asked{Why: a.Why, By: a.By, Again: a.Again, Outcome: a.Outcome})
+	wanted, err := d.selection(r, kind, a)
 	if err != nil {
 		return nil, err
 	}
 	chosen, err := d.chosen(a)
 	if err != nil {
 		return nil, err
+	}
+	if a.Job {
+		j, err := d.begin(ctx, wanted, a, chosen)
+		if err != nil {
+			return nil, err
+		}
+		return &httpdoor.Response{Status: http.StatusAccepted, Body: j.shown()}, nil
 	}
 	limit := cmp.Or(a.Limit, len(chosen))
 	answer := Many{Letters: []Done{}}

@@ -199,6 +199,19 @@ func (b *book) history(l *Letter) []*Operation {
 	return all
 }
 
+// under gives what was decided about a letter under a key, nil for nothing.
+func (b *book) under(letter uint64, key string) *Operation {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	l := b.letters[letter]
+	for _, sequence := range b.about[letter] {
+		if o := b.told(b.operations[sequence]); l != nil && o.Key == key && !o.before(l.Time) {
+			return o
+		}
+	}
+	return nil
+}
+
 // selected gives the letters that match, newest first.
 func (b *book) selected(match func(Standing) bool) []Standing {
 	b.mu.RLock()
@@ -211,6 +224,17 @@ func (b *book) selected(match func(Standing) bool) []Standing {
 	}
 	slices.SortFunc(found, func(x, y Standing) int { return cmp.Compare(y.Sequence, x.Sequence) })
 	return found
+}
+
+// values gives what letters hold at a place, each once and in order.
+func (b *book) values(of func(*Letter) string) []string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	all := map[string]bool{}
+	for _, l := range b.letters {
+		all[of(l)] = true
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // done gives the operations that match, newest first.

@@ -8,6 +8,7 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,12 +18,17 @@ import (
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/service"
+	"github.com/closeloop/closeloop/services/console/loops"
+	"github.com/closeloop/closeloop/services/console/numbers"
+	"github.com/closeloop/closeloop/services/console/rulebook"
 )
 
 // Settings of console.
 type Settings struct {
 	service.Common
-	EraseAtQualtrics bool          `envconfig:"ERASURE_QUALTRICS" default:"true" desc:"have qualtrics-linker pass erasures on to Qualtrics; false where there is none: a person does it"`
+	DataDir          string `envconfig:"DATA_DIR" desc:"folder for the read model of the loops, which is built from the streams and may be deleted; default: a temporary one, built anew at each start"`
+	EraseAtQualtrics bool   `envconfig:"ERASURE_QUALTRICS" default:"true" desc:"have qualtrics-linker pass erasures on to Qualtrics; false where there is none: a person does it"`
+	Pages            PageSettings
 	ErasurePatience  time.Duration `envconfig:"ERASURE_PATIENCE" default:"20m" desc:"how long an erasure waits for services that have something of the person in hand"`
 }
 
@@ -44,18 +50,24 @@ func Define() service.Definition {
 			"Forgets people: POST /erasures, GET /erasures/{id}. " +
 			"Puts messages whose deliveries ran out into the dead letters.",
 		Settings: s,
-		Start:    func(_ context.Context, h *service.Host) error { return start(h, s) },
+		Start:    func(ctx context.Context, h *service.Host) error { return start(ctx, h, s) },
 	}
 }
 
-func start(h *service.Host, s *Settings) error {
-	b, forgotten := newBook(), newErasures()
+func start(ctx context.Context, h *service.Host, s *Settings) error {
+	store, err := openLoops(ctx, h, s.DataDir)
+	if err != nil {
+		return fmt.Errorf("DATA_DIR: %w", err)
+	}
+	h.OnStop(func(context.Context) { _ = store.Close() }) // it is built again where it was not closed well
+	b, forgotten, pages := newBook(), newErasures(), newSite(h.Door, s)
+	jobBook := newJobBook()
 	d := &desk{
-		bus: h.Bus, book: b, log: h.Log, now: now, users: s.Users,
+		bus: h.Bus, book: b, log: h.Log, now: now, users: pages.sessions.names,
 		letters: newFollower(h.Bus.JetStream(), topology.DeadLetters, b.addLetter, b.forgetLetters),
 		operations: newFollower(h.Bus.JetStream(), topology.Operations,
-			func(m *jetstream.RawStreamMsg) { b.addRecord(m); forgotten.add(m) },
-			func(gone func(uint64) bool) { b.forgetOperations(gone); forgotten.forget(gone) }),
+			func(m *jetstream.RawStreamMsg) { b.addRecord(m); forgotten.add(m); jobBook.add(m) },
+			func(gone func(uint64) bool) { b.forgetOperations(gone); forgotten.forget(gone); jobBook.forget(gone) }),
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "closeloop_operations_total", Help: "What people did with dead letters at this replica, by kind.",
 		}, []string{"kind"}),
@@ -78,7 +90,14 @@ func start(h *service.Host, s *Settings) error {
 		patience: s.ErasurePatience, qualtrics: s.EraseAtQualtrics,
 	}
 	h.Go("erasures", f.run)
-	d.routes(h.Door)
-	d.erasureRoutes(h.Door, f)
+	d.jobs = &jobs{desk: d, book: jobBook, log: h.Log, overwrite: f.overwrite, now: now, me: uuid.NewString(), wake: make(chan struct{}, 1)}
+	h.Go("jobs", d.jobs.run)
+	pages.routes()
+	d.routes(pages)
+	d.erasureRoutes(pages, f)
+	all := &loopPages{store: store, reader: loops.NewReader(h.Bus.JetStream()), desk: d, links: s.Pages.Vendors}
+	all.routes(pages)
+	numbersRoutes(pages, numbers.New(store, now))
+	ruleRoutes(pages, rulebook.New(store, h.Bus.JetStream(), shownField, now))
 	return nil
 }

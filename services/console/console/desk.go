@@ -55,6 +55,8 @@ type desk struct {
 	now                 func() time.Time
 	// users gives those whose passwords are known at the door.
 	users func() []string
+	// jobs are decisions about many letters.
+	jobs *jobs
 	// stuck are replays that could not be sent, with when to try again.
 	stuck map[string]time.Time
 }
@@ -316,6 +318,12 @@ const (
 // somebody else, is told what was done. The error is a [httpdoor.Problem].
 func (d *desk) decide(ctx context.Context, wanted Operation) (Done, error) {
 	wanted.ID, wanted.At = uuid.NewString(), d.now()
+	if len(wanted.changes) > 0 {
+		var err error
+		if wanted.Body, err = d.mended(ctx, &wanted); err != nil {
+			return Done{}, err
+		}
+	}
 	if _, made, err := d.judge(&wanted, false); err != nil || made != nil {
 		return answer(made), err
 	}

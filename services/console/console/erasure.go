@@ -1,15 +1,8 @@
 package console
 
 import (
-	"cmp"
 	"encoding/json"
-	"maps"
-	"slices"
-	"strings"
-	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 )
@@ -150,72 +143,15 @@ func (e *Erasure) copied() (*Erasure, error) {
 }
 
 // erasures are those that OPERATIONS tells of, by id.
-type erasures struct {
-	mu     sync.Mutex
-	latest map[string]*Erasure
-	places map[string][]uint64 // of all their records
-}
+type erasures = records[*Erasure]
 
 func newErasures() *erasures {
-	return &erasures{latest: map[string]*Erasure{}, places: map[string][]uint64{}}
+	return newRecords(topology.ErasureSubject(""), func(content []byte) (*Erasure, error) {
+		e := &Erasure{}
+		return e, json.Unmarshal(content, e)
+	})
 }
 
-// add takes what OPERATIONS holds, if it is about an erasure.
-func (b *erasures) add(m *jetstream.RawStreamMsg) {
-	id, ours := strings.CutPrefix(m.Subject, topology.ErasureSubject(""))
-	e := &Erasure{}
-	if !ours || json.Unmarshal(m.Data, e) != nil || e.ID != id {
-		return
-	}
-	e.sequence = m.Sequence
-	b.keep(e)
-}
-
-// keep takes a record, unless a later one is known.
-func (b *erasures) keep(e *Erasure) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.places[e.ID] = insert(b.places[e.ID], e.sequence)
-	if known := b.latest[e.ID]; known == nil || known.sequence <= e.sequence {
-		b.latest[e.ID] = e
-	}
-}
-
-func (b *erasures) forget(gone func(uint64) bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for id, e := range b.latest {
-		if b.places[id] = slices.DeleteFunc(b.places[id], gone); gone(e.sequence) {
-			delete(b.latest, id)
-			delete(b.places, id)
-		}
-	}
-}
-
-func (b *erasures) find(id string) (*Erasure, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e, ok := b.latest[id]
-	return e, ok
-}
-
-// all gives the erasures, newest first.
-func (b *erasures) all() []*Erasure {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.SortedFunc(maps.Values(b.latest), func(x, y *Erasure) int { return cmp.Compare(y.sequence, x.sequence) })
-}
-
-// outdated gives the places of records of an erasure that a later one replaces.
-func (b *erasures) outdated(id string) []uint64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	e := b.latest[id]
-	return slices.DeleteFunc(slices.Clone(b.places[id]), func(s uint64) bool { return e == nil || s >= e.sequence })
-}
-
-func (b *erasures) forgetPlace(id string, sequence uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.places[id] = slices.DeleteFunc(b.places[id], func(s uint64) bool { return s == sequence })
-}
+func (e *Erasure) key() string      { return e.ID }
+func (e *Erasure) place() uint64    { return e.sequence }
+func (e *Erasure) stored(at uint64) { e.sequence = at }

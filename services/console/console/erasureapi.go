@@ -16,12 +16,11 @@ import (
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 )
 
-func (d *desk) erasureRoutes(door *httpdoor.Door, f *forgetter) {
-	handle := func(method, path string, h httpdoor.Handler) { door.Handle(method, path, httpdoor.Guarded, d.fresh(h)) }
-	handle(http.MethodPost, "/erasures", func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+func (d *desk) erasureRoutes(s *site, f *forgetter) {
+	s.operate(http.MethodPost, "/erasures", func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		return d.erase(ctx, r, f)
 	})
-	handle(http.MethodGet, "/erasures", func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	s.read("/erasures", func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		if err := knownIn(r.Query); err != nil {
 			return nil, err
 		}
@@ -33,7 +32,7 @@ func (d *desk) erasureRoutes(door *httpdoor.Door, f *forgetter) {
 			Erasures []*Erasure `json:"erasures"`
 		}{all}}, nil
 	})
-	handle(http.MethodGet, "/erasures/{id}", func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	s.read("/erasures/{id}", func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		e, ok := f.book.find(r.Param("id"))
 		if !ok {
 			return nil, httpdoor.NotFound("there is no such erasure; its receipt may have expired")

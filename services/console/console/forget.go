@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -331,6 +332,9 @@ func sightOf(stream string, m *jetstream.RawStreamMsg) sight {
 
 // aboutOperation tells whether a record of what somebody did holds something about the person: a mended body, or words.
 func aboutOperation(w *work, m *jetstream.RawStreamMsg, late bool, letters map[uint64]bool) bool {
+	if strings.HasPrefix(m.Subject, topology.JobSubject("")) {
+		return aboutJob(w.Person, m, late)
+	}
 	o, err := operationOf(m)
 	if err != nil || o.Kind == erasureKind {
 		return false
@@ -343,6 +347,23 @@ func aboutOperation(w *work, m *jetstream.RawStreamMsg, late bool, letters map[u
 		return false
 	}
 	return letters[o.Letter] || w.Letters[o.Letter] || w.Person.judge(sight{leaves: leavesOf(o.Body), late: late}) != nothing
+}
+
+// aboutJob tells whether the record of a decision about many letters holds something about the person: words, or what is put into
+// bodies, which is there as long as the job goes on.
+func aboutJob(p *person, m *jetstream.RawStreamMsg, late bool) bool {
+	if p.mentions(sight{leaves: leavesOf(m.Data), late: late}) {
+		return true
+	}
+	j := &Job{}
+	if json.Unmarshal(m.Data, j) != nil || len(j.Edit) == 0 {
+		return false
+	}
+	var put []leaf
+	for _, c := range j.Edit {
+		put = flatten(append(put, leaf{c.Field, c.Text}, leaf{c.Field, c.With}), c.Field, valueOf(c.Value))
+	}
+	return p.judge(sight{leaves: put, late: late}) != nothing
 }
 
 // hear takes what became of the erasure at a vendor.

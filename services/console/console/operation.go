@@ -35,8 +35,10 @@ type Operation struct {
 	Proven bool      `json:"proven,omitempty"`
 	Why    string    `json:"why"`
 	At     time.Time `json:"at"`
-	// Key is the request's Idempotency-Key.
+	// Key is the request's Idempotency-Key; of a job's operation, the job's id.
 	Key string `json:"key,omitempty"`
+	// Job is the id of the [Job] that did it, empty for what was asked of one letter.
+	Job string `json:"job,omitempty"`
 	// Again says that it was replayed although it had been before.
 	Again bool `json:"again,omitempty"`
 	// Outcome is [OutcomeNotDone], or empty.
@@ -49,6 +51,8 @@ type Operation struct {
 	Sent   time.Time `json:"sent,omitzero"`
 	Failed string    `json:"failed,omitempty"`
 
+	// changes make the body from the letter's own.
+	changes []Change
 	// stored is when the broker stored the record, zero until it was read back.
 	stored time.Time
 	// bodySum stands for the body where that is not kept.

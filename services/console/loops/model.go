@@ -3,6 +3,35 @@
 //
 // It is an index: it holds ids, times and counts, and for each loop where its messages are. What they say stays in the
 // streams and is read from there when somebody looks ([Reader]).
+//
+// # How a loop stands
+//
+// A loop is the set of the messages that name it (ce-loopid, or what pkg/event puts in its place): its events in EVENTS, the
+// dead letters of them, what was decided about these, and what services told of their attempts. How it stands is worked out
+// from that set alone, never from the order in which the messages were read: streams have none between them. A loop is known
+// as long as EVENTS or DEADLETTERS holds a message of it.
+//
+// An event is in hand of each service whose consumer takes it, until the latest of these says otherwise:
+//
+//   - A dead letter of it is open: the loop has failed. Discarded, the service is done with it; replayed, the service has it in
+//     hand again from that moment. A replay that failed again is another letter. A replay that never could be sent, and a decision
+//     about a letter that was stored after it, of a stream made anew, do not count.
+//   - Its latest attempt: done and erased, it is done; retry, paused and suspect, it is tried again; held, it is in hand.
+//   - The event that is published when it is done, where no attempt is known (ACTIVITY is told in passing, and kept for a
+//     shorter time) or it was stored after the last: survey.link.created or .suppressed after .requested, interaction.written after what
+//     is written, survey.response.received after .notified, what rules publish after that, task.created after feedback.*
+//     (the second task of a response after its second feedback), recognition.submitted after recognition.requested.
+//   - The service's own consumer, where nothing else is known: what it has acknowledged, or what came due before a moment at
+//     which nothing waited for it, is done.
+//
+// The first that holds is the state: failed with an open letter; retry while something is tried again or its vendor is out;
+// processing while something is in hand, or while the customer can answer (there is a link, it has not expired, and there is no
+// answer); discarded when the last decision about a letter was to discard it; else completed.
+//
+// A loop has reached the stage link with survey.link.created, mailed with the link's interaction.written, answered with
+// either survey.response event, acted on with the first feedback.* or recognition.requested, and closed when each of these has its
+// task or recognition. Where the router is done with an answer and no rule fired, it is acted on and closed at once. The loop
+// began when its first event says that it happened, or began (ce-loopstart).
 package loops
 
 import (
@@ -124,11 +153,27 @@ type Loop struct {
 	Places []Place `json:"places"`
 }
 
+// What a loop waits for.
+const (
+	// ForPerson: somebody must decide about a dead letter.
+	ForPerson = "person"
+	// ForVendor: it is out.
+	ForVendor = "vendor"
+	// ForRetry: it failed and is tried again.
+	ForRetry = "retry"
+	// ForService: it has the event in hand, or has not come to it.
+	ForService = "service"
+	// ForCustomer: the survey is not answered.
+	ForCustomer = "customer"
+)
+
 // Wait is one thing that a loop waits for.
 type Wait struct {
-	// For: a person, the customer, a vendor, a retry, or a service that has it in hand.
-	For     string    `json:"for"`
-	Service string    `json:"service,omitempty"`
+	// For is one of [ForPerson], [ForVendor], [ForRetry], [ForService], [ForCustomer].
+	For     string `json:"for"`
+	Service string `json:"service,omitempty"`
+	// Vendor that the service asks for it, where it asks one.
+	Vendor  string    `json:"vendor,omitempty"`
 	EventID string    `json:"eventId,omitempty"`
 	Since   time.Time `json:"since"`
 	// Until is when it is tried again, where that is known.
@@ -145,6 +190,8 @@ type Place struct {
 	Sequence uint64    `json:"sequence"`
 	Type     string    `json:"type"` // its subject
 	At       time.Time `json:"at"`
+
+	loop string // that it is a place of
 }
 
 // ErrUnknown is that of a loop that the read model does not have.

@@ -8,6 +8,7 @@ package web
 import (
 	"bytes"
 	"encoding/csv"
+	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -100,10 +101,8 @@ type View struct {
 
 // Show answers with a page.
 func Show(r *httpdoor.Request, v View) *httpdoor.Response {
-	var b bytes.Buffer
-	_ = frame(r, v).Render(&b) // a buffer always takes it
 	return &httpdoor.Response{
-		Status: v.Status, ContentType: "text/html; charset=utf-8", Body: b.Bytes(),
+		Status: v.Status, ContentType: "text/html; charset=utf-8", Body: &Rendered{view: v, person: Person(r), at: localPath(r)},
 		Header: http.Header{
 			"Content-Security-Policy": {policy}, "Referrer-Policy": {"same-origin"}, "X-Content-Type-Options": {"nosniff"}, "Cache-Control": {"no-store"},
 		},
@@ -112,21 +111,78 @@ func Show(r *httpdoor.Request, v View) *httpdoor.Response {
 
 const policy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-func frame(_ *httpdoor.Request, v View) g.Node {
+// Rendered is a page as it is answered. It is written when the answer is, so that whoever serves the page can add to its frame.
+type Rendered struct {
+	// Links are shown in the header beside the sections.
+	Links []NamedLink
+
+	view   View
+	person Who
+	at     string
+}
+
+// NamedLink is a link with its text.
+type NamedLink struct{ Name, URL string }
+
+// WriteTo writes the page.
+func (p *Rendered) WriteTo(w io.Writer) (int64, error) {
+	var b bytes.Buffer
+	if err := p.frame().Render(&b); err != nil {
+		return 0, err
+	}
+	return b.WriteTo(w)
+}
+
+func (p *Rendered) frame() g.Node {
 	return html.Doctype(html.HTML(html.Lang("en"),
 		html.Head(
 			html.Meta(html.Charset("utf-8")),
 			html.Meta(html.Name("viewport"), html.Content("width=device-width, initial-scale=1")),
-			html.TitleEl(g.Text(v.Title+" · closeloop")),
-			html.Link(html.Rel("stylesheet"), html.Href("/assets/console.css")),
-			html.Script(html.Src("/assets/console.js"), html.Defer()),
+			html.Meta(html.Name("color-scheme"), html.Content("light dark")),
+			html.TitleEl(g.Text(p.view.Title+" · closeloop")),
+			html.Link(html.Rel("icon"), html.Href(asset("icon.svg")), html.Type("image/svg+xml")),
+			html.Link(html.Rel("stylesheet"), html.Href(asset("console.css"))),
+			html.Link(html.Rel("stylesheet"), html.Href(asset("charts.css"))),
+			html.Script(html.Src(asset("console.js")), html.Defer()),
 		),
 		html.Body(
 			html.A(html.Class("skip"), html.Href("#main"), g.Text("Skip to content")),
-			html.Header(html.Nav(html.Aria("label", "Console"), html.Ul(g.Map(Sections, func(s Section) g.Node {
-				return html.Li(html.A(html.Href(s.Path), g.If(s.Path == v.Section, html.Aria("current", "page")), g.Text(s.Name)))
-			})...))),
-			html.Main(html.ID("main"), g.If(v.Live != "", html.Data("live", v.Live)), html.H1(g.Text(v.Title)), g.Group(v.Body)),
+			p.header(),
+			html.Main(html.ID("main"), html.TabIndex("-1"), g.If(p.view.Live != "", html.Data("live", p.view.Live)),
+				html.H1(g.Text(p.view.Title)), g.Group(p.view.Body)),
 		),
 	))
+}
+
+func (p *Rendered) header() g.Node {
+	return html.Header(html.Class("frame"),
+		html.A(html.Class("brand"), html.Href("/"), g.Text("closeloop")),
+		html.Nav(html.Aria("label", "Console"), html.Ul(g.Map(Sections, func(s Section) g.Node {
+			return html.Li(html.A(html.Href(s.Path), g.If(s.Path == p.view.Section, html.Aria("current", "page")), g.Text(s.Name)))
+		})...)),
+		html.Div(html.Class("aside"),
+			g.Map(p.Links, func(l NamedLink) g.Node { return Link(l.URL, l.Name) }),
+			p.account(),
+		),
+	)
+}
+
+// account says who is signed in, and lets them sign out.
+func (p *Rendered) account() g.Node {
+	switch {
+	case p.person.Session:
+		return html.Form(html.Class("account"), html.Method("post"), html.Action("/sign-out"),
+			html.Span(g.Text(p.person.Name+p.person.may())), Button("Sign out", html.Class("quiet")))
+	case p.person.Name != "" && p.person.Proven:
+		return html.Span(html.Class("account"), g.Text(p.person.Name+p.person.may()))
+	}
+	return nil
+}
+
+// localPath is the request's address on this host.
+func localPath(r *httpdoor.Request) string {
+	if q := r.Query.Encode(); q != "" {
+		return r.Path + "?" + q
+	}
+	return r.Path
 }

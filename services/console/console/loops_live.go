@@ -1,0 +1,126 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+
+	g "maragu.dev/gomponents"
+	"maragu.dev/gomponents/html"
+
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/services/console/loops"
+)
+
+// parts sends to a page what of it has changed.
+type parts struct {
+	to   *httpdoor.Events
+	sent map[string]string // by id
+}
+
+func newParts(to *httpdoor.Events) *parts { return &parts{to, map[string]string{}} }
+
+// send sends those that differ from what was sent before.
+func (p *parts) send(ids []string, nodes map[string]g.Node) error {
+	var b bytes.Buffer
+	for _, id := range ids {
+		var one bytes.Buffer
+		if err := nodes[id].Render(&one); err != nil {
+			return err
+		}
+		if text := one.String(); p.sent[id] != text {
+			p.sent[id] = text
+			b.WriteString(text + "\n")
+		}
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	return p.to.Send("parts", b.Bytes())
+}
+
+// listLive sends the rows of a list that are new or changed, first those that changed while nobody listened.
+func (p *loopPages) listLive(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
+	q, err := p.query(r.Query)
+	if err != nil {
+		return err
+	}
+	changes, page := p.store.Watch(ctx), newParts(to)
+	for changed := []string(nil); ; {
+		if err := p.sendRows(ctx, q, changed, page); err != nil {
+			return err
+		}
+		var ok bool
+		if changed, ok = <-changes; !ok {
+			return nil
+		}
+	}
+}
+
+// sendRows sends the rows of the first page, and those that were on it and have changed so that they are not any more.
+func (p *loopPages) sendRows(ctx context.Context, q loops.Query, changed []string, page *parts) error {
+	found, err := p.store.Find(ctx, q)
+	if err != nil {
+		return err
+	}
+	all := found.Loops
+	for _, id := range changed {
+		if _, was := page.sent[rowID(id)]; was && !slices.ContainsFunc(all, func(l loops.Summary) bool { return l.ID == id }) {
+			l, err := p.store.Loop(ctx, id)
+			if errors.Is(err, loops.ErrUnknown) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			all = append(all, l.Summary)
+		}
+	}
+	ids, nodes := []string{}, map[string]g.Node{}
+	for _, l := range slices.Backward(all) { // each goes to the top
+		id := rowID(l.ID)
+		ids, nodes[id] = append(ids, id), loopRow(l).With(html.Data("into", rowsID))
+	}
+	return page.send(ids, nodes)
+}
+
+// oneLive sends the parts of a loop's page that have changed.
+func (p *loopPages) oneLive(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
+	id := r.Param("id")
+	changes, page := p.store.Watch(ctx), newParts(to)
+	for {
+		err := p.sendLoop(ctx, id, page)
+		if err != nil && !errors.Is(err, loops.ErrUnknown) { // it may come
+			return err
+		}
+		if !next(changes, id) {
+			return nil
+		}
+	}
+}
+
+// next waits until something has happened to a loop; false when nothing will any more.
+func next(changes <-chan []string, id string) bool {
+	for changed := range changes {
+		if slices.Contains(changed, id) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *loopPages) sendLoop(ctx context.Context, id string, page *parts) error {
+	if err := p.desk.refresh(ctx); err != nil {
+		return err
+	}
+	s, err := p.story(ctx, id)
+	if err != nil {
+		return err
+	}
+	ids, nodes := []string{}, map[string]g.Node{}
+	for _, part := range p.storyParts(s) {
+		ids, nodes[part.id] = append(ids, part.id), part.node
+	}
+	return page.send(ids, nodes)
+}

@@ -1,0 +1,203 @@
+package console
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/activity"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/httpdoor"
+	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
+	"github.com/closeloop/closeloop/services/console/loops"
+	"github.com/closeloop/closeloop/services/console/web"
+)
+
+// story is one loop with what happened to it. As JSON it is the answer to programs.
+type story struct {
+	loops.Loop
+	// Links lead to the vendors' own pages of the loop's ids.
+	Links []idLink `json:"links"`
+	// Timeline is what happened, in order.
+	Timeline []happening `json:"timeline"`
+}
+
+// idLink is where a vendor shows what an id names.
+type idLink struct {
+	loops.ID
+	URL string `json:"url"`
+}
+
+// happening is one thing that happened to a loop: an event with the attempts to handle it, attempts whose event is not there, a
+// dead letter, or what a person did with one.
+type happening struct {
+	// Kind: event, attempt, letter, operation.
+	Kind  string      `json:"kind"`
+	At    time.Time   `json:"at"`
+	Place loops.Place `json:"place"`
+	// Type, ID and By are those of the event: its subject, its id and the service that published it.
+	Type string `json:"type,omitempty"`
+	ID   string `json:"id,omitempty"`
+	By   string `json:"by,omitempty"`
+	// Fields are those of the event, masked.
+	Fields   json.RawMessage `json:"fields,omitempty"`
+	Attempts []attempt       `json:"attempts,omitempty"`
+	Letter   *Standing       `json:"letter,omitempty"`
+	Done     *Operation      `json:"operation,omitempty"`
+	// Gone says that the stream does not hold it any more.
+	Gone bool `json:"gone,omitempty"`
+}
+
+// attempt is one try to handle an event.
+type attempt struct {
+	activity.Handled
+	Service string          `json:"service"`
+	At      time.Time       `json:"at"`
+	Took    time.Duration   `json:"took"`
+	Wave    int             `json:"wave,omitempty"`
+	Calls   []activity.Call `json:"calls"`
+}
+
+// The kinds of happenings.
+const (
+	anEvent     = "event"
+	anAttempt   = "attempt"
+	aLetter     = "letter"
+	anOperation = "operation"
+)
+
+func (p *loopPages) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	if err := web.Known(r.Query, "format"); err != nil {
+		return nil, err
+	}
+	s, err := p.story(ctx, r.Param("id"))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if web.FormOf(r) == web.Page {
+		return p.onePage(r, s), nil
+	}
+	return &httpdoor.Response{Body: s}, nil
+}
+
+// story reads what happened to a loop.
+func (p *loopPages) story(ctx context.Context, id string) (*story, error) {
+	l, err := p.store.Loop(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := p.reader.Read(ctx, l.Places)
+	if err != nil {
+		return nil, err
+	}
+	s := &story{Loop: l, Timeline: p.timeline(entries)}
+	s.Links = p.linksOf(l.IDs, entries)
+	return s, nil
+}
+
+// timeline puts messages in order: beneath each event the attempts to handle it, and between them letters and what was done
+// with those.
+func (p *loopPages) timeline(entries []loops.Entry) []happening {
+	all, events := []happening{}, map[string]int{}
+	for _, e := range entries {
+		switch e.Stream {
+		case topology.Events:
+			one := happeningOf(e)
+			events[one.ID] = len(all)
+			all = append(all, one)
+		case topology.DeadLetters:
+			all = append(all, p.letterAndDone(e)...)
+		}
+	}
+	for _, e := range entries {
+		if e.Stream != topology.Activity || e.Attempt == nil {
+			continue
+		}
+		for _, tried := range attemptsOf(*e.Attempt) {
+			if at, ok := events[tried.EventID]; ok {
+				all[at].Attempts = append(all[at].Attempts, tried)
+				continue
+			}
+			all = append(all, happening{Kind: anAttempt, At: tried.At, Place: e.Place, Type: tried.Type, ID: tried.EventID, Attempts: []attempt{tried}})
+		}
+	}
+	slices.SortStableFunc(all, func(x, y happening) int { return x.At.Compare(y.At) })
+	return all
+}
+
+// happeningOf is an event as its message says it.
+func happeningOf(e loops.Entry) happening {
+	one := happening{Kind: anEvent, At: e.At, Place: e.Place, Type: e.Type, ID: e.Header.Get("ce-id"), By: e.Header.Get("ce-source"), Gone: e.Gone}
+	if e.Event != nil {
+		one.ID, one.By = e.Event.ID, e.Event.Source
+		if !e.Event.Time.IsZero() && e.Event.Time.Before(e.At) {
+			one.At = e.Event.Time
+		}
+	}
+	if !e.Gone {
+		one.Fields = maskBody(e.Body)
+	}
+	return one
+}
+
+// letterAndDone is a dead letter with what people did with it.
+func (p *loopPages) letterAndDone(e loops.Entry) []happening {
+	letter, known := p.desk.book.look(e.Sequence)
+	if !known {
+		return []happening{{Kind: aLetter, At: e.At, Place: e.Place, Gone: true}}
+	}
+	all := []happening{{Kind: aLetter, At: e.At, Place: e.Place, Type: letter.Subject, ID: letter.EventID, By: letter.Service, Letter: &letter}}
+	for _, o := range p.desk.book.history(letter.Letter) {
+		all = append(all, happening{
+			Kind: anOperation, At: o.At, Type: o.Kind, By: o.By, Done: o, Letter: &letter,
+			Place: loops.Place{Stream: topology.Operations, Sequence: o.Sequence, At: o.At},
+		})
+	}
+	return all
+}
+
+// attemptsOf gives a round of work for each of its events.
+func attemptsOf(a activity.Attempt) []attempt {
+	var all []attempt
+	for _, h := range a.Events {
+		all = append(all, attempt{Handled: h, Service: a.Service, At: a.At, Took: a.Took, Wave: a.Wave, Calls: listed(a.Calls)})
+	}
+	return all
+}
+
+// linksOf gives the ids that a vendor has a page for: a task's is what the event says where no setting does.
+func (p *loopPages) linksOf(ids []loops.ID, entries []loops.Entry) []idLink {
+	told := map[string]string{}
+	for _, e := range entries {
+		if e.Event == nil {
+			continue
+		}
+		if task, ok := e.Event.Data.(*eventsv1.TaskCreated); ok {
+			told[task.GetTaskId()], told[task.GetObjectId()] = task.GetUrl(), task.GetUrl()
+		}
+	}
+	links := []idLink{}
+	for _, id := range ids {
+		address := p.links.of(id)
+		if id.Kind == loops.Task {
+			address = cmp.Or(address, told[id.Value])
+		}
+		if reachable(address) {
+			links = append(links, idLink{id, address})
+		}
+	}
+	return links
+}
+
+// of gives the address of the vendor's page of an id, "" for none.
+func (v VendorLinks) of(id loops.ID) string {
+	template := map[loops.IDKind]string{
+		loops.Task: v.Task, loops.Response: v.Response, loops.Recognition: v.Recognition, loops.Interaction: v.Interaction,
+		loops.Contact: v.Contact, loops.Order: v.Order, loops.Request: v.Request,
+	}[id.Kind]
+	return strings.ReplaceAll(template, idPlace, url.PathEscape(id.Value))
+}

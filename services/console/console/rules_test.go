@@ -1,0 +1,60 @@
+package console_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/closeloop/closeloop/pkg/activity"
+	"github.com/closeloop/closeloop/pkg/bus/bustest"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/service/servicetest"
+	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/console/console"
+	"github.com/closeloop/closeloop/services/console/rulebook"
+)
+
+const rulesInForce = `rules:
+  - name: late
+    when: values.QID1 == "Late"
+    publish: feedback.delivery_late
+    with: {subject: '"Late"', text: values.why, accountId: values.account}
+`
+
+// A reader looks at the rules that a service told, and tries a change to them.
+func TestAReaderTriesAChangeToTheRulesThatWereTold(t *testing.T) {
+	broker, _ := newBroker(t)
+	content, err := json.Marshal(activity.RuleSet{
+		Service: topology.FeedbackRouter, Name: "rules.yaml", Hash: "5d41", Source: rulesInForce, Since: time.Now(), At: time.Now(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker.Publish(topology.ActivitySubject(topology.FeedbackRouter, activity.KindRules), string(content))
+	broker.Publish(subjects.SurveyResponseReceived,
+		`{"surveyId":"SV_cart","responseId":"R_1","values":{"QID1":"Late","why":"ada@example.com waits","account":"10"}}`, "ce-loopid", "L-1")
+	c := servicetest.Start(t, broker, console.Define, servicetest.Env{
+		"INGRESS_AUTH": "", "INGRESS_BASIC_USERS": "eve:secret-of-eve", "CONSOLE_READERS": "rita:secret-of-rita",
+	})
+	rita := []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("rita:secret-of-rita"))}
+	bustest.Eventually(t, "the console knows the rules in force", func() bool {
+		var got struct{ RuleSets []rulebook.RuleSet }
+		c.Get("/rules", rita...).Want(200).JSON(&got)
+		return len(got.RuleSets) == 1 && got.RuleSets[0].Hash == "5d41" && len(got.RuleSets[0].Rules) == 1
+	})
+
+	changed := strings.ReplaceAll(rulesInForce, `"Late"', text: values.why, accountId: values.account`, `"Too late"', text: '"Hello"', accountId: '"11"'`)
+	page := c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(rita, "Accept", "text/html")...).Want(200)
+	for _, part := range []string{"1 difference in 1 answer", `href="/loops/L-1"`, "10 → 11", "text</code>: •••• (21 characters) → •••• (5 characters)"} {
+		if !strings.Contains(page.Body, part) {
+			t.Errorf("no %q in\n%s", part, page.Body)
+		}
+	}
+	c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(rita, "Origin", "https://elsewhere.example")...).WantProblem(403)
+	if n := len(broker.Messages(topology.Events, ">")); n != 1 {
+		t.Errorf("there are %d events", n)
+	}
+}

@@ -1,0 +1,694 @@
+package loops
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// errOvertaken says that another process has written to the file: what was read has to be read again from where that one is.
+var errOvertaken = errors.New("another process writes to the same file")
+
+// statements of the writer, prepared once.
+type statements struct {
+	find, ofMessage, insert, update, rewrite, remove  *sql.Stmt
+	id, ids, noID                                     *sql.Stmt
+	message, messages, noMessage                      *sql.Stmt
+	fired, notFired, waits, notWaiting                *sql.Stmt
+	total, cohort, flow, calls, recent, told, word    *sql.Stmt
+	position, setPosition, forgetRecent, emptied, due *sql.Stmt
+	all                                               []*sql.Stmt
+}
+
+// many is how many rows of two or three numbers go into one statement.
+const many = 64
+
+func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
+	s := &statements{}
+	for _, one := range []struct {
+		into **sql.Stmt
+		text string
+	}{
+		{&s.find, "SELECT loop.n, loop.record FROM id CROSS JOIN loop ON loop.n = id.n WHERE id.hash = ?"},
+		{&s.ofMessage, "SELECT loop.n, loop.record FROM message CROSS JOIN loop ON loop.n = message.n WHERE source = ? AND seq = ?"},
+		{&s.insert, "INSERT INTO loop (n, start, mark, campaign, survey, due, record) VALUES (?, ?, ?, ?, ?, ?, ?)"},
+		{&s.update, "UPDATE loop SET record = ? WHERE n = ?"},
+		{&s.rewrite, "UPDATE loop SET start = ?, mark = ?, campaign = ?, survey = ?, due = ?, record = ? WHERE n = ?"},
+		{&s.remove, "DELETE FROM loop WHERE n = ?"},
+		{&s.id, "INSERT OR IGNORE INTO id (hash, n) VALUES (?, ?)"},
+		{&s.ids, "INSERT OR IGNORE INTO id (hash, n) VALUES " + rowsOf(2)},
+		{&s.noID, "DELETE FROM id WHERE hash = ? AND n = ?"},
+		{&s.message, "INSERT OR REPLACE INTO message (source, seq, n) VALUES (?, ?, ?)"},
+		{&s.messages, "INSERT OR REPLACE INTO message (source, seq, n) VALUES " + rowsOf(3)},
+		{&s.noMessage, "DELETE FROM message WHERE source = ? AND seq = ?"},
+		{&s.fired, "INSERT OR IGNORE INTO fired (rule, start, n) VALUES (?, ?, ?)"},
+		{&s.notFired, "DELETE FROM fired WHERE rule = ? AND start = ? AND n = ?"},
+		{&s.waits, "INSERT OR IGNORE INTO waiting (vendor, since, n) VALUES (?, ?, ?)"},
+		{&s.notWaiting, "DELETE FROM waiting WHERE vendor = ? AND since = ? AND n = ?"},
+		{&s.total, "INSERT INTO total (kind, value, count) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"},
+		{&s.cohort, "INSERT INTO cohort (hour, rule, campaign, survey, mark, bucket, count) VALUES (?, ?, ?, ?, ?, ?, ?)" +
+			" ON CONFLICT DO UPDATE SET count = count + excluded.count"},
+		{&s.flow, "INSERT INTO flow (hour, campaign, survey, type, count) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"},
+		{&s.calls, "INSERT INTO calls (hour, vendor, operation, calls, saved, failed, took) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET" +
+			" calls = calls + excluded.calls, saved = saved + excluded.saved, failed = failed + excluded.failed, took = took + excluded.took"},
+		{&s.recent, "INSERT INTO recent (minute, vendor, operation, calls, saved, failed, took, done) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET" +
+			" calls = calls + excluded.calls, saved = saved + excluded.saved, failed = failed + excluded.failed, took = took + excluded.took, done = done + excluded.done"},
+		{&s.told, "INSERT INTO told (kind, service, name, at, value) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET" +
+			" at = excluded.at, value = excluded.value WHERE excluded.at >= at"},
+		{&s.word, "INSERT INTO word (n, text) VALUES (?, ?)"},
+		{&s.position, "SELECT coalesce((SELECT read FROM position WHERE source = ?), 0)"},
+		{&s.setPosition, "INSERT INTO position (source, read, created, first, missing) VALUES (?, ?, 0, 0, 0) ON CONFLICT DO UPDATE SET read = excluded.read"},
+		{&s.forgetRecent, "DELETE FROM recent WHERE minute < ?"},
+		{&s.emptied, "DELETE FROM cohort WHERE count = 0"},
+		{&s.due, "SELECT n, record FROM loop WHERE due > 0 AND due <= ? ORDER BY due LIMIT ?"},
+	} {
+		stmt, err := db.PrepareContext(ctx, one.text)
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+		*one.into = stmt
+		s.all = append(s.all, stmt)
+	}
+	return s, nil
+}
+
+func rowsOf(columns int) string {
+	row := "(?" + strings.Repeat(", ?", columns-1) + ")"
+	return row + strings.Repeat(", "+row, many-1)
+}
+
+func (s *statements) close() {
+	if s == nil {
+		return
+	}
+	for _, stmt := range s.all {
+		_ = stmt.Close()
+	}
+}
+
+// hashOf is under which number an id is found. The loop itself has it, so that two ids of one number are told apart.
+func hashOf(kind IDKind, value string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(kind))
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write([]byte(value))
+	return int64(h.Sum64()) //nolint:gosec // all of its bits, as a number that SQLite has
+}
+
+// loopID is the kind of a loop's own id.
+const loopID IDKind = "loop"
+
+// Kinds of totals: how many loops have a mark, a campaign, a survey, a rule.
+const (
+	totalMark = iota
+	totalCampaign
+	totalSurvey
+	totalRule
+)
+
+type totalKey struct{ kind, value int64 }
+
+type cohortKey struct {
+	hour, rule, campaign, survey int64
+	mark                         mark
+	bucket                       int
+}
+
+type flowKey struct{ hour, campaign, survey, what int64 }
+
+type callKey struct{ at, vendor, operation int64 }
+
+type callCount struct{ calls, saved, failed, took, done int64 }
+
+// batch is one transaction. What is counted is gathered first, and written once.
+type batch struct {
+	*Store
+	ctx   context.Context
+	tx    *sql.Tx
+	world *world
+	now   int64
+
+	ids      [][2]int64
+	messages [][3]int64
+	totals   map[totalKey]int64
+	cohorts  map[cohortKey]int64
+	flows    map[flowKey]int64
+	hours    map[callKey]callCount
+	minutes  map[callKey]callCount
+	told     map[[3]string]*told
+	changed  []string
+	words    map[string]int64 // that are new
+	next     int64
+	packer   packer
+	bound    map[*sql.Stmt]*sql.Stmt
+	// gone says that something was removed whose bytes must leave the file.
+	gone bool
+}
+
+// transact runs one transaction.
+func (s *Store) transact(ctx context.Context, run func(*batch) error) (err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// A context that can end costs a goroutine a statement; a transaction is short.
+	ctx = context.WithoutCancel(ctx)
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	now := *s.world.Load()
+	now.now = time.Now().UnixNano()
+	b := &batch{
+		Store: s, ctx: ctx, tx: tx, world: &now, now: now.now, next: s.next, totals: map[totalKey]int64{}, cohorts: map[cohortKey]int64{},
+		flows: map[flowKey]int64{}, hours: map[callKey]callCount{}, minutes: map[callKey]callCount{}, told: map[[3]string]*told{},
+		words: map[string]int64{}, bound: map[*sql.Stmt]*sql.Stmt{},
+	}
+	if err := run(b); err != nil {
+		return err
+	}
+	if err := b.flush(); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	s.next = b.next
+	maps.Copy(s.words, b.words)
+	if b.gone {
+		s.dirty.Store(true)
+	}
+	s.watchers.changed(b.changed)
+	return nil
+}
+
+// on gives a statement within the transaction.
+func (b *batch) on(stmt *sql.Stmt) *sql.Stmt {
+	bound := b.bound[stmt]
+	if bound == nil {
+		bound = b.tx.StmtContext(b.ctx, stmt)
+		b.bound[stmt] = bound
+	}
+	return bound
+}
+
+func (b *batch) exec(stmt *sql.Stmt, args ...any) error {
+	_, err := b.on(stmt).ExecContext(b.ctx, args...)
+	return err
+}
+
+// word gives the number of a text, which is new where it has none.
+func (b *batch) word(text string) (int64, error) {
+	if n, ok := b.Store.words[text]; ok {
+		return n, nil
+	}
+	if n, ok := b.words[text]; ok {
+		return n, nil
+	}
+	n := int64(len(b.Store.words) + len(b.words))
+	b.words[text] = n
+	return n, b.exec(b.prepared.word, n, text)
+}
+
+// apply takes messages of a stream, in order, and that it has been read up to there: all of it, or nothing. was is how far it
+// had been read.
+func (s *Store) apply(ctx context.Context, from source, messages []message, was, read uint64) error {
+	err := s.transact(ctx, func(b *batch) error {
+		var have uint64
+		if err := b.on(s.prepared.position).QueryRowContext(b.ctx, from).Scan(&have); err != nil {
+			return err
+		}
+		if have != was {
+			return errOvertaken
+		}
+		if err := b.take(from, messages); err != nil {
+			return err
+		}
+		return b.exec(s.prepared.setPosition, from, int64(read))
+	})
+	if err == nil {
+		s.progress.applied(from, read)
+	}
+	return err
+}
+
+func (b *batch) take(from source, messages []message) error {
+	byLoop := map[string][]note{}
+	for i := range messages {
+		m := &messages[i]
+		for j := range m.notes {
+			n := &m.notes[j]
+			if from == fromOperations {
+				if err := b.operation(n.note); err != nil {
+					return err
+				}
+				continue
+			}
+			byLoop[n.loop] = append(byLoop[n.loop], n.note)
+		}
+		if err := b.count(m); err != nil {
+			return err
+		}
+	}
+	type found struct {
+		hash int64
+		loop string
+	}
+	loops := make([]found, 0, len(byLoop))
+	for loop := range byLoop {
+		loops = append(loops, found{hashOf(loopID, loop), loop})
+	}
+	// In the order of the index, which is quicker than going to and fro in it.
+	slices.SortFunc(loops, func(x, y found) int { return cmp.Or(cmp.Compare(x.hash, y.hash), strings.Compare(x.loop, y.loop)) })
+	for _, l := range loops {
+		n, r, err := b.find(l.hash, l.loop)
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			if from == fromActivity {
+				continue // its event is gone, and so is what is told of it
+			}
+			r = &record{loop: l.loop}
+		}
+		if err := b.put(n, r, merge(r.notes, byLoop[l.loop])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// operation adds what was decided about a letter to the letter's loop; one about a letter that is gone says nothing any more.
+func (b *batch) operation(n note) error {
+	var number int64
+	var packed []byte
+	err := b.on(b.prepared.ofMessage).QueryRowContext(b.ctx, fromLetters, int64(n.letter)).Scan(&number, &packed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r, err := unpack(packed)
+	if err != nil {
+		return err
+	}
+	return b.put(number, r, merge(r.notes, []note{n}))
+}
+
+// find gives a loop, nil where there is none.
+func (b *batch) find(hash int64, loop string) (n int64, _ *record, err error) {
+	rows, err := b.on(b.prepared.find).QueryContext(b.ctx, hash)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var packed sql.RawBytes
+		if err := rows.Scan(&n, &packed); err != nil {
+			return 0, nil, err
+		}
+		r, err := unpack(packed)
+		if err != nil {
+			return 0, nil, err
+		}
+		if r.loop == loop {
+			return n, r, nil
+		}
+	}
+	return 0, nil, rows.Err()
+}
+
+// put keeps a loop with these notes, and counts it as it now is. One without a number is new; one without a message of its own
+// is removed.
+func (b *batch) put(n int64, r *record, notes []note) error {
+	old, had := *r, n != 0
+	b.changed = append(b.changed, r.loop)
+	if !slices.ContainsFunc(notes, func(n note) bool { return n.source == fromEvents || n.source == fromLetters }) {
+		return b.drop(n, r)
+	}
+	stands := b.world.derive(notes)
+	e, err := b.entry(stands)
+	if err != nil {
+		return err
+	}
+	if !had {
+		n = b.next
+		b.next++
+		b.ids = append(b.ids, [2]int64{hashOf(loopID, r.loop), n})
+	}
+	now := record{loop: r.loop, entry: e, notes: notes}
+	packed := b.packer.pack(&now)
+	switch was := &old.entry; {
+	case !had:
+		err = b.exec(b.prepared.insert, n, e.start, int64(e.mark), e.campaign, e.survey, e.due, packed)
+	case was.start == e.start && was.mark == e.mark && was.campaign == e.campaign && was.survey == e.survey && was.due == e.due:
+		err = b.exec(b.prepared.update, packed, n)
+	default:
+		err = b.exec(b.prepared.rewrite, e.start, int64(e.mark), e.campaign, e.survey, e.due, packed, n)
+	}
+	if err != nil {
+		return err
+	}
+	return b.difference(n, had, &old, &now)
+}
+
+// drop removes a loop.
+func (b *batch) drop(n int64, r *record) error {
+	if n == 0 {
+		return nil
+	}
+	b.gone = true
+	if err := b.exec(b.prepared.remove, n); err != nil {
+		return err
+	}
+	if err := b.exec(b.prepared.noID, hashOf(loopID, r.loop), n); err != nil {
+		return err
+	}
+	return b.difference(n, true, r, nil)
+}
+
+// entry gives what of a standing is indexed.
+func (b *batch) entry(s *standing) (e entry, err error) {
+	e = entry{start: s.start, mark: markOf(s.state, s.reached), due: s.due}
+	if e.campaign, err = b.word(s.campaign); err != nil {
+		return e, err
+	}
+	if e.survey, err = b.word(s.survey); err != nil {
+		return e, err
+	}
+	if s.closed != 0 {
+		e.bucket = bucketOf(time.Duration(s.closed - s.start))
+	}
+	for _, rule := range s.rules {
+		n, err := b.word(rule)
+		if err != nil {
+			return e, err
+		}
+		e.rules = append(e.rules, n)
+	}
+	for _, w := range s.waits {
+		if w.vendor == "" || w.For == ForPerson {
+			continue
+		}
+		n, err := b.word(w.vendor)
+		if err != nil {
+			return e, err
+		}
+		if !slices.ContainsFunc(e.waits, func(known vendorWait) bool { return known.vendor == n }) {
+			e.waits = append(e.waits, vendorWait{n, w.since})
+		}
+	}
+	return e, nil
+}
+
+// difference brings counts and indexes from how a loop was to how it is; now is nil for one that is gone.
+func (b *batch) difference(n int64, had bool, old, now *record) error {
+	var was, is entry
+	var notes []note
+	if had {
+		was = old.entry
+		b.tally(&was, -1)
+	}
+	if now != nil {
+		is, notes = now.entry, now.notes
+		b.tally(&is, 1)
+	}
+	for _, rule := range was.rules {
+		if now == nil || is.start != was.start || !slices.Contains(is.rules, rule) {
+			if err := b.exec(b.prepared.notFired, rule, was.start, n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, rule := range is.rules {
+		if !had || is.start != was.start || !slices.Contains(was.rules, rule) {
+			if err := b.exec(b.prepared.fired, rule, is.start, n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range was.waits {
+		if !slices.Contains(is.waits, w) {
+			if err := b.exec(b.prepared.notWaiting, w.vendor, w.since, n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, w := range is.waits {
+		if !slices.Contains(was.waits, w) {
+			if err := b.exec(b.prepared.waits, w.vendor, w.since, n); err != nil {
+				return err
+			}
+		}
+	}
+	return b.differentNotes(n, &was, &is, old.notes, notes)
+}
+
+// differentNotes does so for what single notes bring: ids, places, and the flow. Both are in order.
+func (b *batch) differentNotes(n int64, was, is *entry, old, now []note) error {
+	moved := was.campaign != is.campaign || was.survey != is.survey
+	var left, came []*note
+	for i, j := 0, 0; i < len(old) || j < len(now); {
+		c := 0
+		switch {
+		case i == len(old):
+			c = 1
+		case j == len(now):
+			c = -1
+		default:
+			c = before(old[i], now[j])
+		}
+		switch {
+		case c < 0:
+			left = append(left, &old[i])
+			i++
+		case c > 0:
+			came = append(came, &now[j])
+			j++
+		default:
+			if moved {
+				if err := b.flow(&old[i], was, is); err != nil {
+					return err
+				}
+			}
+			i, j = i+1, j+1
+		}
+	}
+	for _, l := range left {
+		if err := b.flow(l, was, nil); err != nil {
+			return err
+		}
+		if err := b.leave(n, l, now); err != nil {
+			return err
+		}
+	}
+	for _, c := range came {
+		if err := b.flow(c, nil, is); err != nil {
+			return err
+		}
+		if c.source != fromActivity {
+			b.messages = append(b.messages, [3]int64{int64(c.source), int64(c.seq), n})
+		}
+		for _, id := range c.ids {
+			b.ids = append(b.ids, [2]int64{hashOf(id.Kind, id.Value), n})
+		}
+	}
+	return nil
+}
+
+// leave removes the place and the ids of a note that is gone, as far as no other note has them.
+func (b *batch) leave(n int64, l *note, now []note) error {
+	b.gone = true
+	if l.source != fromActivity {
+		if err := b.exec(b.prepared.noMessage, l.source, int64(l.seq)); err != nil {
+			return err
+		}
+	}
+	for _, id := range l.ids {
+		if slices.ContainsFunc(now, func(other note) bool { return slices.Contains(other.ids, id) }) {
+			continue
+		}
+		if err := b.exec(b.prepared.noID, hashOf(id.Kind, id.Value), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *batch) tally(e *entry, by int64) {
+	hour := e.start / int64(time.Hour)
+	key := cohortKey{hour, 0, e.campaign, e.survey, e.mark, e.bucket}
+	b.cohorts[key] += by
+	for _, rule := range e.rules {
+		key.rule = rule
+		b.cohorts[key] += by
+		b.totals[totalKey{totalRule, rule}] += by
+	}
+	b.totals[totalKey{totalMark, int64(e.mark)}] += by
+	b.totals[totalKey{totalCampaign, e.campaign}] += by
+	b.totals[totalKey{totalSurvey, e.survey}] += by
+}
+
+// flow takes an event from where it was counted to where it is now.
+func (b *batch) flow(n *note, was, is *entry) error {
+	if n.source != fromEvents {
+		return nil
+	}
+	what, err := b.word(n.what)
+	if err != nil {
+		return err
+	}
+	hour := n.when / int64(time.Hour)
+	if was != nil {
+		b.flows[flowKey{hour, was.campaign, was.survey, what}]--
+	}
+	if is != nil {
+		b.flows[flowKey{hour, is.campaign, is.survey, what}]++
+	}
+	return nil
+}
+
+// count takes what a message of ACTIVITY says beside the loops.
+func (b *batch) count(m *message) error {
+	if t := m.told; t != nil {
+		key := [3]string{t.kind, t.service, t.name}
+		if known := b.told[key]; known == nil || t.at >= known.at {
+			b.told[key] = t
+		}
+	}
+	add := func(vendor, operation string, at int64, c callCount) error {
+		v, err := b.word(vendor)
+		if err != nil {
+			return err
+		}
+		o, err := b.word(operation)
+		if err != nil {
+			return err
+		}
+		if c.calls > 0 {
+			key := callKey{at / int64(time.Hour), v, o}
+			b.hours[key] = b.hours[key].plus(c)
+		}
+		if at > b.now-recentMost {
+			key := callKey{at / int64(time.Minute), v, o}
+			b.minutes[key] = b.minutes[key].plus(c)
+		}
+		return nil
+	}
+	for i := range m.calls {
+		call := &m.calls[i]
+		c := callCount{calls: 1, saved: int64(max(call.InsteadOf, 1) - 1), took: int64(call.Took)}
+		if call.Outcome != "ok" {
+			c.failed = 1
+		}
+		if err := add(call.Vendor, call.Operation, cmp.Or(nanos(call.At), m.at), c); err != nil {
+			return err
+		}
+	}
+	for vendor, n := range m.done {
+		if err := add(vendor, "", m.at, callCount{done: int64(n)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c callCount) plus(d callCount) callCount {
+	return callCount{c.calls + d.calls, c.saved + d.saved, c.failed + d.failed, c.took + d.took, c.done + d.done}
+}
+
+// recentMost is how long calls are told apart by minutes.
+const recentMost = int64(2 * time.Hour)
+
+// flush writes what was gathered.
+func (b *batch) flush() error {
+	slices.SortFunc(b.ids, func(x, y [2]int64) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
+	if err := b.pairs(slices.Compact(b.ids)); err != nil {
+		return err
+	}
+	slices.SortFunc(b.messages, func(x, y [3]int64) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
+	if err := b.triples(b.messages); err != nil {
+		return err
+	}
+	var errs []error
+	note := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for k, n := range b.totals {
+		if n != 0 {
+			note(b.exec(b.prepared.total, k.kind, k.value, n))
+		}
+	}
+	for k, n := range b.cohorts {
+		if n != 0 {
+			note(b.exec(b.prepared.cohort, k.hour, k.rule, k.campaign, k.survey, int64(k.mark), k.bucket, n))
+		}
+	}
+	for k, n := range b.flows {
+		if n != 0 {
+			note(b.exec(b.prepared.flow, k.hour, k.campaign, k.survey, k.what, n))
+		}
+	}
+	for k, c := range b.hours {
+		note(b.exec(b.prepared.calls, k.at, k.vendor, k.operation, c.calls, c.saved, c.failed, c.took))
+	}
+	for k, c := range b.minutes {
+		note(b.exec(b.prepared.recent, k.at, k.vendor, k.operation, c.calls, c.saved, c.failed, c.took, c.done))
+	}
+	for _, t := range b.told {
+		note(b.exec(b.prepared.told, t.kind, t.service, t.name, t.at, t.value))
+	}
+	return errors.Join(errs...)
+}
+
+func (b *batch) pairs(rows [][2]int64) error {
+	args := make([]any, 0, 2*many)
+	for ; len(rows) >= many; rows = rows[many:] {
+		args = args[:0]
+		for _, r := range rows[:many] {
+			args = append(args, r[0], r[1])
+		}
+		if err := b.exec(b.prepared.ids, args...); err != nil {
+			return err
+		}
+	}
+	for _, r := range rows {
+		if err := b.exec(b.prepared.id, r[0], r[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *batch) triples(rows [][3]int64) error {
+	args := make([]any, 0, 3*many)
+	for ; len(rows) >= many; rows = rows[many:] {
+		args = args[:0]
+		for _, r := range rows[:many] {
+			args = append(args, r[0], r[1], r[2])
+		}
+		if err := b.exec(b.prepared.messages, args...); err != nil {
+			return err
+		}
+	}
+	for _, r := range rows {
+		if err := b.exec(b.prepared.message, r[0], r[1], r[2]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,411 @@
+package loops
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// pageDefault and pageMost are how many loops a page has.
+	pageDefault = 50
+	pageMost    = 1000
+)
+
+// ErrQuery is that of a query that no loop can be asked by: a page that there is not.
+var ErrQuery = errors.New("before is not the next of any page")
+
+// at is where a loop stands in lists: newest first, and of two that began at once the one that was heard of later.
+type at struct{ start, n int64 }
+
+func (a at) String() string { return fmt.Sprintf("%d.%d", a.start, a.n) }
+
+// Find gives the loops that match, newest first.
+func (s *Store) Find(ctx context.Context, q Query) (page Page, err error) {
+	if q.Limit <= 0 {
+		q.Limit = pageDefault
+	}
+	q.Limit = min(q.Limit, pageMost)
+	page.Loops = []Summary{}
+	err = s.query(ctx, func(ctx context.Context, db *sql.DB) error {
+		page, err = s.find(ctx, db, q)
+		return err
+	})
+	return page, err
+}
+
+func (s *Store) find(ctx context.Context, db *sql.DB, q Query) (Page, error) {
+	page := Page{Loops: []Summary{}}
+	p := &plan{ctx: ctx, db: db, Query: q}
+	found, err := p.run()
+	if err != nil {
+		return page, err
+	}
+	if len(found) > q.Limit {
+		found = found[:q.Limit]
+		page.Next = found[q.Limit-1].String()
+	}
+	w := s.today()
+	for _, f := range found {
+		r, err := numbered(ctx, db, f.n)
+		if err != nil {
+			return page, err
+		}
+		if r == nil || !p.holds(r) { // it went meanwhile, or has another id of the same number
+			continue
+		}
+		page.Loops = append(page.Loops, w.derive(r.notes).summary(r.loop, r.notes))
+	}
+	return page, nil
+}
+
+// today is the world as it is now.
+func (s *Store) today() *world {
+	now := *s.world.Load()
+	now.now = time.Now().UnixNano()
+	return &now
+}
+
+func numbered(ctx context.Context, db *sql.DB, n int64) (*record, error) {
+	var packed []byte
+	err := db.QueryRowContext(ctx, "SELECT record FROM loop WHERE n = ?", n).Scan(&packed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil //nolint:nilnil // none is no error here
+	}
+	if err != nil {
+		return nil, err
+	}
+	return unpack(packed)
+}
+
+// plan is how a query is answered: by one index, in order, with the rest as conditions on what it holds.
+type plan struct {
+	ctx context.Context
+	db  *sql.DB
+	Query
+	before           at
+	campaign, survey int64
+	// marks that the state and stage asked for go with, nil for all.
+	marks []int64
+}
+
+// run gives one more than the page holds, where there are as many.
+func (p *plan) run() ([]at, error) {
+	p.before = at{1<<63 - 1, 1<<63 - 1}
+	if p.Before != "" {
+		if n, err := fmt.Sscanf(p.Before, "%d.%d", &p.before.start, &p.before.n); n != 2 || err != nil {
+			return nil, ErrQuery
+		}
+	}
+	possible, err := p.words()
+	if err != nil || !possible {
+		return nil, err
+	}
+	switch {
+	case p.Any != "" || len(p.IDs) > 0:
+		return p.byID()
+	case p.Rule != "":
+		return p.byRule()
+	case p.marks != nil && !p.fewer():
+		return p.byMark()
+	case p.Campaign != "":
+		return p.list("loop INDEXED BY loop_campaign", p.conditions("campaign = ?", p.campaign).without("campaign"))
+	case p.Survey != "":
+		return p.list("loop INDEXED BY loop_survey", p.conditions("survey = ?", p.survey).without("survey"))
+	}
+	return p.list("loop INDEXED BY loop_start", p.conditions("1"))
+}
+
+// words finds the numbers of what is asked for; false where there is no such thing.
+func (p *plan) words() (bool, error) {
+	for _, one := range []struct {
+		text string
+		into *int64
+	}{{p.Campaign, &p.campaign}, {p.Survey, &p.survey}} {
+		if one.text == "" {
+			continue
+		}
+		n, err := wordOf(p.ctx, p.db, one.text)
+		if err != nil || n == 0 {
+			return false, err
+		}
+		*one.into = n
+	}
+	if p.State == "" && p.Stage == "" {
+		return true, nil
+	}
+	counts, err := totals(p.ctx, p.db, totalMark)
+	p.marks = []int64{}
+	for _, m := range slices.Sorted(maps.Keys(counts)) {
+		if (p.State == "" || mark(m).state() == p.State) && (p.Stage == "" || mark(m).reached(p.Stage)) {
+			p.marks = append(p.marks, m)
+		}
+	}
+	return len(p.marks) > 0, err
+}
+
+func wordOf(ctx context.Context, db *sql.DB, text string) (n int64, err error) {
+	err = db.QueryRowContext(ctx, "SELECT n FROM word WHERE text = ?", text).Scan(&n)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return n, err
+}
+
+func totals(ctx context.Context, db *sql.DB, kind int) (map[int64]int64, error) {
+	rows, err := db.QueryContext(ctx, "SELECT value, count FROM total WHERE kind = ? AND count > 0", kind)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[int64]int64{}
+	for rows.Next() {
+		var value, count int64
+		if err := rows.Scan(&value, &count); err != nil {
+			return nil, err
+		}
+		all[value] = count
+	}
+	return all, rows.Err()
+}
+
+// fetchCost is how many entries of an index are looked at in the time in which one loop is fetched.
+const fetchCost = 8
+
+// fewer tells that the campaign or survey asked for has so few loops that to look at each is quicker than to look through
+// all of a mark. Who cannot find out goes by the marks, which is never slow.
+func (p *plan) fewer() bool {
+	var marked, own int64
+	counts, err := totals(p.ctx, p.db, totalMark)
+	for _, m := range p.marks {
+		marked += counts[m]
+	}
+	kind, value := totalCampaign, p.campaign
+	switch {
+	case err != nil, p.Campaign == "" && p.Survey == "":
+		return false
+	case p.Campaign == "":
+		kind, value = totalSurvey, p.survey
+	}
+	if p.db.QueryRowContext(p.ctx, "SELECT count FROM total WHERE kind = ? AND value = ?", kind, value).Scan(&own) != nil {
+		return false
+	}
+	return own*fetchCost < marked
+}
+
+// conditions are a part of a query with its arguments.
+type conditions struct {
+	of    []string
+	texts []string
+	args  [][]any
+}
+
+// conditions gives what loops must meet, first what the index goes by.
+func (p *plan) conditions(first string, args ...any) *conditions {
+	c := &conditions{}
+	c.add("", first, args...)
+	c.add("", "(start, n) < (?, ?)", p.before.start, p.before.n)
+	if !p.From.IsZero() {
+		c.add("", "start >= ?", nanos(p.From))
+	}
+	if !p.To.IsZero() {
+		c.add("", "start < ?", nanos(p.To))
+	}
+	if p.Campaign != "" {
+		c.add("campaign", "campaign = ?", p.campaign)
+	}
+	if p.Survey != "" {
+		c.add("survey", "survey = ?", p.survey)
+	}
+	if p.marks != nil {
+		marks := make([]any, len(p.marks))
+		for i, m := range p.marks {
+			marks[i] = m
+		}
+		c.add("mark", "mark IN (?"+strings.Repeat(", ?", len(marks)-1)+")", marks...)
+	}
+	return c
+}
+
+func (c *conditions) add(of, text string, args ...any) {
+	c.of, c.texts, c.args = append(c.of, of), append(c.texts, text), append(c.args, args)
+}
+
+// without leaves one out, since the index goes by it.
+func (c *conditions) without(of string) *conditions {
+	if i := slices.Index(c.of, of); i >= 0 {
+		c.of, c.texts, c.args = slices.Delete(c.of, i, i+1), slices.Delete(c.texts, i, i+1), slices.Delete(c.args, i, i+1)
+	}
+	return c
+}
+
+// explained lets a test look at how queries are answered.
+var explained func(ctx context.Context, db *sql.DB, text string, args []any)
+
+// list asks for loops in order.
+func (p *plan) list(from string, c *conditions) ([]at, error) {
+	text, args := p.statement(from, c)
+	if explained != nil {
+		explained(p.ctx, p.db, text, args)
+	}
+	rows, err := p.db.QueryContext(p.ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []at
+	for rows.Next() {
+		var a at
+		if err := rows.Scan(&a.start, &a.n); err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, rows.Err()
+}
+
+func (p *plan) statement(from string, c *conditions) (string, []any) {
+	args := slices.Concat(c.args...)
+	text := "SELECT start, n FROM " + from + " WHERE " + strings.Join(c.texts, " AND ") + " ORDER BY start DESC, n DESC LIMIT ?"
+	return text, append(args, p.Limit+1)
+}
+
+// byMark goes through the loops of each mark, all of whose conditions stand in the index, and merges them.
+func (p *plan) byMark() ([]at, error) {
+	var all []at
+	for _, m := range p.marks {
+		found, err := p.list("loop INDEXED BY loop_mark", p.conditions("mark = ?", m).without("mark"))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	slices.SortFunc(all, func(a, b at) int { return cmp.Or(cmp.Compare(b.start, a.start), cmp.Compare(b.n, a.n)) })
+	return all[:min(len(all), p.Limit+1)], nil
+}
+
+func (p *plan) byRule() ([]at, error) {
+	rule, err := wordOf(p.ctx, p.db, p.Rule)
+	if err != nil || rule == 0 {
+		return nil, err
+	}
+	c := p.conditions("rule = ?", rule)
+	if p.Campaign == "" && p.Survey == "" && p.marks == nil {
+		return p.list("fired", c)
+	}
+	for i, of := range c.of { // conditions on the loop itself
+		if of != "" {
+			c.texts[i] = "EXISTS (SELECT 1 FROM loop WHERE loop.n = fired.n AND " + c.texts[i] + ")"
+		}
+	}
+	return p.list("fired", c)
+}
+
+// byID goes by the ids, of which a loop seldom shares one with many others.
+func (p *plan) byID() ([]at, error) {
+	var hashes [][]any
+	if p.Any != "" {
+		any := []any{}
+		for _, kind := range anyKinds {
+			any = append(any, hashOf(kind, p.Any))
+		}
+		hashes = append(hashes, any)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(p.IDs)) {
+		hashes = append(hashes, []any{hashOf(kind, p.IDs[kind])})
+	}
+	c := p.conditions("1")
+	if p.Rule != "" {
+		rule, err := wordOf(p.ctx, p.db, p.Rule)
+		if err != nil || rule == 0 {
+			return nil, err
+		}
+		c.add("", "EXISTS (SELECT 1 FROM fired WHERE fired.rule = ? AND fired.start = loop.start AND fired.n = loop.n)", rule)
+	}
+	for _, h := range hashes {
+		c.add("", "n IN (SELECT n FROM id WHERE hash IN (?"+strings.Repeat(", ?", len(h)-1)+"))", h...)
+	}
+	return p.list("loop NOT INDEXED", c)
+}
+
+// anyKinds are the kinds of ids of which one may be meant that is given without its kind.
+var anyKinds = []IDKind{loopID, Order, Contact, Request, Response, Task, Recognition, Interaction, Event}
+
+// holds tells that a loop has the ids themselves, and not only their numbers.
+func (p *plan) holds(r *record) bool {
+	has := func(match func(ID) bool) bool {
+		return slices.ContainsFunc(r.notes, func(n note) bool { return slices.ContainsFunc(n.ids, match) })
+	}
+	if p.Any != "" && r.loop != p.Any && !has(func(id ID) bool { return id.Value == p.Any }) {
+		return false
+	}
+	for kind, value := range p.IDs {
+		if !has(func(id ID) bool { return id == ID{kind, value} }) && (kind != loopID || r.loop != value) {
+			return false
+		}
+	}
+	return true
+}
+
+// Loop gives one loop; the error is [ErrUnknown] where there is none.
+func (s *Store) Loop(ctx context.Context, id string) (Loop, error) {
+	var r *record
+	err := s.query(ctx, func(ctx context.Context, db *sql.DB) (err error) {
+		r, err = named(ctx, db, id)
+		return err
+	})
+	if err != nil {
+		return Loop{}, err
+	}
+	return s.today().loop(r), nil
+}
+
+// named gives the loop of an id.
+func named(ctx context.Context, db *sql.DB, loop string) (*record, error) {
+	rows, err := db.QueryContext(ctx, "SELECT record FROM id CROSS JOIN loop ON loop.n = id.n WHERE id.hash = ?", hashOf(loopID, loop))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var packed sql.RawBytes
+		if err := rows.Scan(&packed); err != nil {
+			return nil, err
+		}
+		r, err := unpack(packed)
+		if err != nil || r.loop == loop {
+			return r, err
+		}
+	}
+	return nil, cmp.Or(rows.Err(), ErrUnknown)
+}
+
+func (w *world) loop(r *record) Loop {
+	stands := w.derive(r.notes)
+	l := Loop{Summary: stands.summary(r.loop, r.notes), IDs: []ID{}, Reached: map[Stage]time.Time{}, Waiting: []Wait{}, Places: []Place{}}
+	for stage, at := range stands.reached {
+		l.Reached[stage] = timeOf(at)
+	}
+	for _, w := range stands.waits {
+		l.Waiting = append(l.Waiting, w.Wait)
+	}
+	for i := range r.notes {
+		n := &r.notes[i]
+		p := n.place()
+		if p.loop = r.loop; !slices.Contains(l.Places, p) {
+			l.Places = append(l.Places, p)
+		}
+		for _, id := range n.ids {
+			if id.Kind != erasure && !slices.Contains(l.IDs, id) {
+				l.IDs = append(l.IDs, id)
+			}
+		}
+	}
+	return l
+}
