@@ -290,6 +290,10 @@ var cases = []alertCase{
 		`jetstream_stream_total_bytes{server_name="n1",stream_name="EVENTS",is_stream_leader="true"} 500x60`,
 		`jetstream_stream_limit_bytes{server_name="n1",stream_name="EVENTS",is_stream_leader="true"} 1000x60`,
 	}, 20 * minute, nil},
+	{"CloseloopStreamFilling", "what services tell, which is always full in the end", []string{
+		`jetstream_stream_total_bytes{server_name="n1",stream_name="ACTIVITY",is_stream_leader="true"} 999x60`,
+		`jetstream_stream_limit_bytes{server_name="n1",stream_name="ACTIVITY",is_stream_leader="true"} 1000x60`,
+	}, 20 * minute, nil},
 	{"CloseloopStreamFull", "96 %", []string{
 		`jetstream_stream_total_bytes{server_name="n1",stream_name="EVENTS",is_stream_leader="true"} 960x60`,
 		`jetstream_stream_limit_bytes{server_name="n1",stream_name="EVENTS",is_stream_leader="true"} 1000x60`,
