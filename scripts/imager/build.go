@@ -29,8 +29,9 @@ type program struct {
 const probe = "probe"
 
 // all are the images.
-var all = append(services("awardco-recognizer", "c4c-tasker", "console", "feedback-router", "ingress", "qualtrics-linker",
+var all = append(services("awardco-recognizer", "c4c-tasker", "feedback-router", "ingress", "qualtrics-linker",
 	"sap-interaction-writer", "topology"),
+	program{name: "console", in: ".", pkg: "./services/console", writes: true},
 	program{name: "landscape", in: ".", pkg: "./services/landscape", writes: true},
 	program{name: "drill", in: ".", pkg: "./services/standalone/chaos"},
 	program{name: "nats-server", in: "pkg/containertest", pkg: "github.com/nats-io/nats-server/v2", writes: true, beside: []string{probe}},

@@ -133,7 +133,11 @@ func TestThePagesAreAccessible(t *testing.T) {
 	}
 	settled(t, r, r.Expected(12))
 	r.post(t, "/landscape/faults/add", url.Values{"kind": {"hang"}, "path": {"/nowhere"}})
-	for _, path := range []string{"/landscape/", "/landscape/mail/" + r.Books().Marketing.Mails[0].ID} {
+	books := r.Books()
+	for _, path := range []string{
+		"/landscape/", "/landscape/mail/" + books.Marketing.Mails[0].ID, "/landscape/tasks/" + books.SalesCloud.Tasks[0].ID,
+		"/landscape/recognitions/" + books.Awardco.Recognitions[0].ID,
+	} {
 		page := r.page(t, path)
 		if len(elements(page, "h1")) != 1 || len(elements(page, "main")) != 1 || attr(elements(page, "html")[0], "lang") != "en" {
 			t.Errorf("%s needs one h1, one main and a language", path)
@@ -195,6 +199,9 @@ func TestAMailLeadsToItsSurvey(t *testing.T) {
 	}
 	settled(t, r, r.Expected(2))
 	mail := r.Books().Marketing.Mails[0]
+	if _, same := r.get(t, "/landscape/mail/"+mail.OutboundID); !strings.Contains(same, mail.To) {
+		t.Errorf("by its outbound id the mail is not found")
+	}
 	page := r.page(t, "/landscape/mail/"+mail.ID)
 	if text := words(page); !strings.Contains(text, mail.To) || !strings.Contains(text, "How was your service visit?") {
 		t.Errorf("the mail says %s", text)
@@ -213,6 +220,33 @@ func TestAMailLeadsToItsSurvey(t *testing.T) {
 	}
 	if status, _ := r.get(t, "/landscape/mail/none"); status != http.StatusNotFound {
 		t.Errorf("a mail that is not there: status %d", status)
+	}
+}
+
+func TestATaskAndARecognitionHavePagesOfTheirOwn(t *testing.T) {
+	c := newCloseloop(t)
+	r := start(t, c, nil)
+	if err := r.PlayCampaign(t.Context(), 12); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, r, r.Expected(12))
+	task, recognition := r.Books().SalesCloud.Tasks[0], r.Books().Awardco.Recognitions[0]
+	for path, says := range map[string][]string{
+		"/landscape/tasks/" + task.ID:               {task.Subject, task.AccountID, task.Texts[0]},
+		"/landscape/tasks/" + task.ObjectID:         {task.Subject, task.ID},
+		"/landscape/recognitions/" + recognition.ID: {recognition.ID, recognition.Tags[0], "granted"},
+	} {
+		text := words(r.page(t, path))
+		for _, said := range says {
+			if !strings.Contains(text, strings.Join(strings.Fields(said), " ")) {
+				t.Errorf("%s does not say %q: %s", path, said, text)
+			}
+		}
+	}
+	for _, path := range []string{"/landscape/tasks/none", "/landscape/recognitions/none"} {
+		if status, _ := r.get(t, path); status != http.StatusNotFound {
+			t.Errorf("%s: status %d", path, status)
+		}
 	}
 }
 

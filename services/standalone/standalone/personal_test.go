@@ -6,10 +6,17 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/pkg/activity"
+	"github.com/closeloop/closeloop/pkg/bus/embedded"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/services/landscape/landscape"
 )
 
@@ -35,13 +42,14 @@ func quoting(vendor, method string, status int) string {
 
 // TestNothingPersonalIsSaid plays a campaign at debug level, then lets every vendor refuse, fail and vanish while it is asked
 // about one person, and every door be asked wrongly; nothing known of anybody, and no secret, may be in a log line, a metric,
-// a span, an error at a door, or the reason of a dead letter.
+// a span, an error at a door, the reason of a dead letter, or what services tell about their work.
 func TestNothingPersonalIsSaid(t *testing.T) {
 	t.Parallel()
 	spans, collectorURL := startCollector(t)
 	address := freeAddress(t)
+	dir := t.TempDir()
 	env := []string{
-		"DATA_DIR=" + t.TempDir(), "HTTP_ADDR=" + address, "STANDALONE_NATS_PORT=-1", "STANDALONE_CAMPAIGN=12", "LOG_LEVEL=debug",
+		"DATA_DIR=" + dir, "HTTP_ADDR=" + address, "STANDALONE_NATS_PORT=-1", "STANDALONE_CAMPAIGN=12", "LOG_LEVEL=debug",
 		"LOG_FORMAT=json", "OTEL_EXPORTER_OTLP_ENDPOINT=" + collectorURL,
 	}
 	for name, value := range secrets {
@@ -91,7 +99,45 @@ func TestNothingPersonalIsSaid(t *testing.T) {
 	personal["a session of SAP"] = "sap_sessionid"
 	absent(t, personal, map[string]string{
 		"log": p.output.String(), "metrics": metrics, "spans": spans.text(t), "errors at doors": d.said.String(), "reasons of dead letters": letters,
+		"activity": told(t, filepath.Join(dir, "jetstream")),
 	})
+}
+
+// told is all that the services have told about their work, as it is stored.
+func told(t *testing.T, dir string) string {
+	t.Helper()
+	broker, err := embedded.Start(embedded.Options{Dir: dir, Port: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Stop()
+	nc, err := nats.Connect("", nats.InProcessServer(broker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), topology.Activity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	kinds := map[string]int{}
+	for sequence := uint64(1); sequence <= stream.CachedInfo().State.LastSeq; sequence++ {
+		m, err := stream.GetMsg(t.Context(), sequence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds[m.Subject[strings.LastIndex(m.Subject, ".")+1:]]++
+		fmt.Fprintln(&all, m.Subject, m.Header, string(m.Data))
+	}
+	if kinds[activity.KindAttempt] < 50 || kinds[activity.KindVendor] < 5 || kinds[activity.KindQuota] < 3 {
+		t.Errorf("told too little for this to show anything: %v", kinds)
+	}
+	return all.String()
 }
 
 // doors knocks at doors, and keeps their errors.

@@ -32,8 +32,9 @@ const (
 // play starts the campaign at the first start, follows it to its end, and prints the result. The error says what is
 // missing or too much.
 func (s *show) play(ctx context.Context, members int) error {
-	fmt.Fprintf(s.out, "\ncloseloop is up.\n\n  simulated vendors   http://%s/landscape/\n  health, metrics     http://%s/readyz  /metrics\n  NATS                %s\n\n",
-		s.address, s.address, s.nats)
+	fmt.Fprintf(s.out, "\ncloseloop is up.\n\n  console             http://%s/\n  simulated vendors   http://%s/landscape/\n  health, metrics     http://%s/readyz  /metrics\n  NATS                %s\n\n"+
+		"Open the console: choose a loop, open its mail and the survey in it, answer, and watch what follows arrive on the loop's page.\n\n",
+		s.address, s.address, s.address, s.nats)
 	if !s.simulated && os.Getenv("STANDALONE_CAMPAIGN") == "" {
 		fmt.Fprintln(s.out, "A real vendor is set, so no campaign is played; set STANDALONE_CAMPAIGN to play one all the same.")
 		return nil

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -22,7 +21,6 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/bus/embedded"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
-	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/pkg/logging"
 	"github.com/closeloop/closeloop/pkg/service"
 	"github.com/closeloop/closeloop/pkg/settings"
@@ -39,7 +37,7 @@ import (
 type Settings struct {
 	service.Common
 	topology.Settings
-	DataDir  string `envconfig:"DATA_DIR" default:"data" desc:"folder for JetStream's files and the simulated vendors' books"`
+	DataDir  string `envconfig:"DATA_DIR" default:"data" desc:"folder for JetStream's files, the console's index and the simulated vendors' books"`
 	NATSPort int    `envconfig:"STANDALONE_NATS_PORT" default:"4222" desc:"port of the embedded NATS on 127.0.0.1; -1 takes any free one"`
 	Campaign int    `envconfig:"STANDALONE_CAMPAIGN" default:"25" desc:"members of the campaign that is played at the first start; 0 plays none"`
 	Exit     bool   `envconfig:"STANDALONE_EXIT" default:"false" desc:"end when the campaign is over instead of staying up; the exit code says whether all went well"`
@@ -148,6 +146,9 @@ func Run(ctx context.Context, s *Settings, log *slog.Logger, out io.Writer) erro
 		return errors.Join(err, listener.Close())
 	}
 	defer vendors.Close()
+	if err := setDefault("DATA_DIR", dir); err != nil { // the console has its index there too
+		return errors.Join(err, listener.Close())
+	}
 	definitions, err := definitions()
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -157,10 +158,7 @@ func Run(ctx context.Context, s *Settings, log *slog.Logger, out io.Writer) erro
 	var played error
 	err = service.RunAll(ctx, log, service.Shared{
 		Common: &s.Common, Listener: listener, InProcess: broker,
-		Mount: func(d *httpdoor.Door) {
-			vendors.Mount(d)
-			d.Handle(http.MethodGet, "/", httpdoor.Open, home)
-		},
+		Mount: vendors.Mount,
 		Ready: func() {
 			background.Go(func() {
 				if err := vendors.Run(ctx); err != nil && ctx.Err() == nil {
@@ -194,11 +192,6 @@ func reachable(a net.Addr) string {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port)
-}
-
-// home leads people who open the bare address to the page that shows something.
-func home(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {
-	return &httpdoor.Response{Status: http.StatusFound, Header: http.Header{"Location": {"/landscape/"}}}, nil
 }
 
 // startBroker starts the embedded NATS and applies the topology.

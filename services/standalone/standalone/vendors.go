@@ -29,13 +29,15 @@ var vendors = []vendor{
 	}},
 	{"SAP Marketing Cloud", "SAP_MARKETING_BASE_URL", map[string]string{
 		"SAP_MARKETING_BASE_URL": "{url}", "SAP_MARKETING_USERNAME": "simulated", "SAP_MARKETING_PASSWORD": "simulated",
+		"CONSOLE_LINK_REQUEST": "/landscape/mail/{id}",
 	}},
 	{"SAP Sales Cloud", "C4C_BASE_URL", map[string]string{
 		"C4C_BASE_URL": "{url}", "C4C_USERNAME": "simulated", "C4C_PASSWORD": "simulated", "C4C_PROCESSOR_ID": "8000000002",
+		"C4C_TASK_URL": "{url}/landscape/tasks/{objectId}",
 	}},
 	{"Awardco", "AWARDCO_BASE_URL", map[string]string{
 		"AWARDCO_BASE_URL": "{url}/api", "AWARDCO_API_KEY": "simulated-key", "AWARDCO_PROGRAM": "Qualtrics CSAT Recognition",
-		"AWARDCO_WEBHOOK_SECRETS": "simulated-webhook-secret",
+		"AWARDCO_WEBHOOK_SECRETS": "simulated-webhook-secret", "CONSOLE_LINK_RECOGNITION": "/landscape/recognitions/{id}",
 	}},
 }
 
@@ -58,7 +60,7 @@ func startVendors(s *Settings, dir, url string, log *slog.Logger) (*landscape.La
 	if err := ownAttributes(dir); err != nil {
 		return nil, false, err
 	}
-	own := map[string]string{"LANDSCAPE_PUBLIC_URL": url}
+	own := map[string]string{"LANDSCAPE_PUBLIC_URL": url, "CONSOLE_LINKS": "Simulated vendors=/landscape/"}
 	if s.Auth != "none" {
 		if !s.APIKeys.IsSet() { // only users with passwords: the simulated vendors get a key of their own
 			s.APIKeys = settings.SecretsOf(rand.Text())

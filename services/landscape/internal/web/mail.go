@@ -16,10 +16,10 @@ type letter struct {
 }
 
 func (p *Pages) showMail(w http.ResponseWriter, r *http.Request) {
-	mails := p.Marketing.Books().Mails
-	i := slices.IndexFunc(mails, func(m marketing.Mail) bool { return m.ID == r.PathValue("id") })
+	mails, id := p.Marketing.Books().Mails, r.PathValue("id")
+	i := slices.IndexFunc(mails, func(m marketing.Mail) bool { return m.ID == id || m.OutboundID == id })
 	if i < 0 {
-		p.show(w, http.StatusNotFound, "message", message{"There is no such mail", "Perhaps the landscape was started anew and forgot it."})
+		p.notThere(w, "There is no such mail")
 		return
 	}
 	p.show(w, http.StatusOK, "mail", letter{mails[i], p.question(mails[i].Link)})

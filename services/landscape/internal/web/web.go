@@ -1,5 +1,5 @@
-// Package web is the landscape's own pages: what the simulated vendors hold, a mail as its reader sees it, and the
-// controls of the demonstration.
+// Package web is the landscape's own pages: what the simulated vendors hold, a mail, a task and a recognition as people see
+// them, and the controls of the demonstration.
 //
 // Pages are made by the server and can be read and used without a script; the one script there is refreshes the overview.
 // They ask nobody for credentials: a landscape is for demonstrations and tests.
@@ -62,7 +62,9 @@ type Pages struct {
 // New makes the pages of a landscape:
 //
 //	GET  /landscape/                            the overview
-//	GET  /landscape/mail/{id}                   a mail as its reader sees it
+//	GET  /landscape/mail/{id}                   a mail as its reader sees it, by its id or the outbound id
+//	GET  /landscape/tasks/{id}                  a task, by either of its ids
+//	GET  /landscape/recognitions/{id}           a recognition
 //	GET  /landscape/books.json                  all books
 //	GET  /landscape/calls                       calls by vendor and operation, and how Qualtrics's limits stand
 //	DELETE /landscape/calls                     begins to count anew
@@ -92,6 +94,8 @@ func New(l Landscape, log *slog.Logger) *Pages {
 		p.showOverview(w, http.StatusOK, problem{}, faultForm{})
 	})
 	mux.HandleFunc("GET /landscape/mail/{id}", p.showMail)
+	mux.HandleFunc("GET /landscape/tasks/{id}", p.showTask)
+	mux.HandleFunc("GET /landscape/recognitions/{id}", p.showRecognition)
 	mux.HandleFunc("GET /landscape/books.json", p.showBooks)
 	mux.Handle("GET /landscape/static/", http.StripPrefix("/landscape/static/", http.FileServerFS(static)))
 	mux.HandleFunc("GET /landscape/calls", p.showCalls)
