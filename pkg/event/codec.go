@@ -184,8 +184,10 @@ func unwrap(header nats.Header, body []byte) (map[string]string, []byte, error) 
 		attributes[name] = value
 	}
 	mediaType := attributes[HeaderContentType]
-	if parsed, _, err := mime.ParseMediaType(mediaType); err == nil {
-		mediaType = parsed
+	if mediaType != contentJSON { // as nearly all are
+		if parsed, _, err := mime.ParseMediaType(mediaType); err == nil {
+			mediaType = parsed
+		}
 	}
 	switch {
 	case strings.HasPrefix(mediaType, structuredMode+"-batch"):
@@ -246,6 +248,9 @@ func escape(value string) string {
 // unescape reads what escape wrote, and what lenient writers do: quotes around the value, lower-case hex, characters
 // encoded without need. A percent sign that begins no encoding stands for itself.
 func unescape(value string) (string, error) {
+	if !strings.ContainsAny(value, `%"`) && utf8.ValidString(value) { // as nearly all are
+		return value, nil
+	}
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
 		value = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(value[1 : len(value)-1])
 	}

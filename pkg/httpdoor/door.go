@@ -6,6 +6,7 @@
 package httpdoor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -166,6 +167,24 @@ func (d *Door) Handle(method, path string, access Access, h Handler, options ...
 	if method == http.MethodGet {
 		d.echo.Add(http.MethodHead, r.echoPattern(), serve)
 	}
+}
+
+// Route is one method of a path that a door answers.
+type Route struct{ Method, Path string }
+
+// Routes lists what the door answers itself, by path and method, with parameters as they were given to [Door.Handle]. HEAD, which
+// works where GET does, is not listed, and neither is what is mounted.
+func (d *Door) Routes() []Route {
+	var all []Route
+	for _, r := range d.routes {
+		for _, method := range r.methods {
+			all = append(all, Route{method, r.pattern})
+		}
+	}
+	slices.SortFunc(all, func(x, y Route) int {
+		return cmp.Or(strings.Compare(x.Path, y.Path), strings.Compare(x.Method, y.Method))
+	})
+	return all
 }
 
 // echoPattern is the pattern as echo writes it.

@@ -193,9 +193,9 @@
     return o
   }
 
-  // texts are all pieces of text that can be seen somewhere on the page.
-  function* texts() {
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
+  // texts are all pieces of text within an element that can be seen somewhere on the page.
+  function* texts(within = document.body) {
+    const walker = document.createTreeWalker(within, NodeFilter.SHOW_TEXT)
     for (let node = walker.nextNode(); node; node = walker.nextNode()) {
       const parent = node.parentElement
       if (!words(node.data) || !visible(parent) || parent.closest('script, style, noscript, title, desc, option')) continue
@@ -340,7 +340,7 @@
     if (box.width < 1 || box.bottom < 0 || box.right < 0 || box.top > innerHeight || box.left > innerWidth) report('focus visible', e, 'it has the focus and is not to be seen')
     if (looks.get(e) === look(e)) report('focus visible', e, 'nothing shows that it has the focus')
     if (previous) inOrder(previous, e)
-    for (const {node, parent, box} of texts()) if (e.contains(node)) legible(parent, box, words(node.data).slice(0, 40))
+    for (const {node, parent, box} of texts(e)) legible(parent, box, words(node.data).slice(0, 40))
     previous = e
     return true
   }

@@ -170,7 +170,7 @@ func inside(t *testing.T, svg node) {
 // to be as wide as those of common typefaces are on average.
 func apart(t *testing.T, svg node, width float64, hidden string) {
 	t.Helper()
-	for _, class := range strings.Fields(svg.attr("class")) {
+	for class := range strings.FieldsSeq(svg.attr("class")) {
 		if rem, err := strconv.Atoi(strings.TrimPrefix(class, "chart-")); err == nil {
 			width = max(width, float64(rem*16))
 		}

@@ -187,7 +187,11 @@ type whole struct {
 }
 
 func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-	if err := knownIn(r.Query, "body", "by"); err != nil {
+	known := []string{"body", "by"}
+	if web.FormOf(r) == web.Page { // whose address must not do anything
+		known = nil
+	}
+	if err := knownIn(r.Query, known...); err != nil {
 		return nil, err
 	}
 	sequence, err := sequenceOf(r)

@@ -34,10 +34,14 @@ type Settings struct {
 
 // Validate reports what cannot work.
 func (s *Settings) Validate() error {
+	var wrong []error
 	if s.ErasurePatience < 0 {
-		return errors.New("ERASURE_PATIENCE must be at least 0")
+		wrong = append(wrong, errors.New("ERASURE_PATIENCE must be at least 0"))
 	}
-	return nil
+	if s.Auth == "none" && s.Pages.Readers.IsSet() {
+		wrong = append(wrong, errors.New("INGRESS_AUTH=none contradicts CONSOLE_READERS"))
+	}
+	return errors.Join(wrong...)
 }
 
 // Define is the service.
@@ -59,7 +63,6 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	if err != nil {
 		return fmt.Errorf("DATA_DIR: %w", err)
 	}
-	h.OnStop(func(context.Context) { _ = store.Close() }) // it is built again where it was not closed well
 	b, forgotten, pages := newBook(), newErasures(), newSite(h.Door, s)
 	jobBook := newJobBook()
 	d := &desk{
@@ -87,7 +90,7 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	})
 	f := &forgetter{
 		bus: h.Bus, ledger: h.Ledger(), book: forgotten, log: h.Log, now: now, me: uuid.NewString(),
-		patience: s.ErasurePatience, qualtrics: s.EraseAtQualtrics,
+		patience: s.ErasurePatience, qualtrics: s.EraseAtQualtrics, loops: store,
 	}
 	h.Go("erasures", f.run)
 	d.jobs = &jobs{desk: d, book: jobBook, log: h.Log, overwrite: f.overwrite, now: now, me: uuid.NewString(), wake: make(chan struct{}, 1)}

@@ -132,17 +132,15 @@ func (d *desk) begin(ctx context.Context, wanted Operation, a askedMany, chosen 
 	if wanted.Key != "" {
 		id = uuid.NewSHA1(jobIDs, []byte(wanted.By+"\x00"+wanted.Key)).String()
 	}
-	if len(chosen) == 0 {
-		if known, ok := d.jobs.book.find(id); ok { // which has decided about them all since
-			return known, nil
-		}
-		return nil, httpdoor.Conflict("no open dead letter is left of the selection")
-	}
 	chosen = chosen[:min(len(chosen), jobMost)] // of a larger cause the oldest; asking again takes the rest
-	return d.jobs.begin(ctx, &Job{
+	j := &Job{
 		ID: id, Kind: jobKind, Does: wanted.Kind, State: jobWorking, Said: said(wanted, d.now()), Cause: a.Cause, Sequences: chosen,
 		Again: wanted.Again, Outcome: wanted.Outcome, Edit: a.Edit, Sample: a.Sample, Total: len(chosen), Left: len(chosen),
-	})
+	}
+	if _, known := d.jobs.book.find(id); !known && len(chosen) == 0 {
+		return nil, httpdoor.Conflict("no open dead letter is left of the selection")
+	}
+	return d.jobs.begin(ctx, j)
 }
 
 func said(o Operation, at time.Time) Said {
@@ -367,6 +365,9 @@ func (d *desk) previewOne(ctx context.Context, a askedMany, sequence uint64, p *
 		before, err := d.body(ctx, m)
 		if err != nil {
 			return err
+		}
+		if parsed, err := tree(before); err == nil { // with its fields in the order of those after
+			before = written(parsed)
 		}
 		p.Sample = &PreviewSample{Sequence: sequence, Before: maskBody(before), After: maskBody(after)}
 	}

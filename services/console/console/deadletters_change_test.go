@@ -65,19 +65,20 @@ func TestTheContractIsListedWithItsLimits(t *testing.T) {
 		return fields[i]
 	}
 	for _, want := range []contractField{
-		{"responseId", "a string", "at most 100 characters", true},
-		{"text", "a string", "at most 100000 characters", false},
-		{"dueAt", "a string", "must be empty or a time as in 2026-07-24T09:30:00Z", false},
+		{"responseId", "string", "at most 100 characters", true},
+		{"text", "string", "at most 100000 characters", false},
+		{"priority", "string", "at most 1 character", false},
+		{"dueAt", "string", "must be empty or a time as in 2026-07-24T09:30:00Z", false},
 	} {
 		if got := find(fields, want.Path); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
 	request := contractOf(subjects.SurveyLinkRequested)
-	if f := find(request, "contact.email"); f.Type != "a string" || !strings.Contains(f.Rules, "e-mail") {
+	if f := find(request, "contact.email"); f.Type != "string" || !strings.Contains(f.Rules, "e-mail") {
 		t.Errorf("%+v", f)
 	}
-	if f := find(request, "contact"); !f.Required || f.Type != "an object" {
+	if f := find(request, "contact"); !f.Required || f.Type != "object" {
 		t.Errorf("%+v", f)
 	}
 	if contractOf("nothing.known") != nil {

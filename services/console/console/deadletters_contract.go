@@ -51,8 +51,10 @@ func fieldsIn(all []contractField, md protoreflect.MessageDescriptor, prefix str
 	return all
 }
 
+var articles = strings.NewReplacer("must be a ", "", "must be an ", "", "must be ", "")
+
 func describe(fd protoreflect.FieldDescriptor, path string) contractField {
-	f := contractField{Path: path, Type: strings.TrimPrefix(contract.Field{Descriptor: fd}.Wanted(), "must be ")}
+	f := contractField{Path: path, Type: articles.Replace(contract.Field{Descriptor: fd}.Wanted())}
 	rules, ok := proto.GetExtension(fd.Options(), validate.E_Field).(*validate.FieldRules)
 	if !ok || rules == nil {
 		return f
@@ -108,10 +110,14 @@ func ruleIn(fd protoreflect.FieldDescriptor, v protoreflect.Value, text bool) st
 	case !known:
 		words = strings.ReplaceAll(string(fd.Name()), "_", " ") + " %v"
 	}
-	if strings.Contains(words, "%v") {
-		return fmt.Sprintf(words, v.Interface())
+	if !strings.Contains(words, "%v") {
+		return words
 	}
-	return words
+	value := fmt.Sprint(v.Interface())
+	if value == "1" {
+		words = strings.TrimSuffix(words, "s")
+	}
+	return fmt.Sprintf(words, value)
 }
 
 func listOf(l protoreflect.List) string {

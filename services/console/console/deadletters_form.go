@@ -108,7 +108,10 @@ func (t typed) summary() g.Node {
 
 // link leads to the field that is wrong, where the form has it.
 func (t typed) link(path string) g.Node {
-	name, _, _ := strings.Cut(fieldOfForm(path), ".")
+	name := fieldOfForm(path)
+	if end := strings.IndexAny(name, ".["); end >= 0 {
+		name = name[:end]
+	}
 	if !slices.Contains(formFields, name) {
 		return html.Code(g.Text(path))
 	}

@@ -72,19 +72,17 @@ func causesNode(r *httpdoor.Request, all []*Cause) g.Node {
 
 // causePart says what the letters have in common, and what can be done about all of them.
 func causePart(f filter, c *Cause, upTo uint64, operates bool) g.Node {
-	selection := func(do string) string {
-		return "/dead-letters/selection?" + url.Values{"do": {do}, "cause": {f.cause}, "upTo": {strconv.FormatUint(upTo, 10)}}.Encode()
-	}
 	return web.Part("cause", "One cause",
 		web.Facts(
 			web.Fact{Name: "Reason", Says: g.Text(c.Reason)}, web.Fact{Name: "Field", Says: codeOr(c.Field)},
 			web.Fact{Name: "Class", Says: g.Text(c.Class)}, web.Fact{Name: "Service", Says: g.Text(c.Service)}, web.Fact{Name: "Event", Says: web.Code(c.Subject)},
 			web.Fact{Name: "Open", Says: web.Number(c.Open)}, web.Fact{Name: "Oldest", Says: web.Ago(c.Oldest)}, web.Fact{Name: "Cause", Says: web.Code(c.Cause)},
 		),
-		g.If(operates && c.Open > 0 && f.before == 0, html.P(html.Class("buttons"),
-			html.A(html.Class("button"), html.Href(selection(Replay)), g.Text("Replay all")),
-			html.A(html.Class("button"), html.Href(selection(doChange)), g.Text("Edit and replay all")),
-			html.A(html.Class("button quiet"), html.Href(selection(Discard)), g.Text("Discard all")),
+		g.If(operates && c.Open > 0 && f.before == 0, html.Form(html.Class("buttons"), html.Method("get"), html.Action("/dead-letters/selection"),
+			web.Hidden("cause", f.cause), web.Hidden("upTo", strconv.FormatUint(upTo, 10)),
+			web.Button("Replay all", html.Name("do"), html.Value(Replay)),
+			web.Button("Edit and replay all", html.Name("do"), html.Value(doChange)),
+			web.Button("Discard all", html.Name("do"), html.Value(Discard), html.Class("quiet")),
 		)),
 		html.P(html.A(html.Href("/dead-letters"), g.Text("All causes"))),
 	)
@@ -109,7 +107,7 @@ func lettersForm(letters []Standing, operates bool) g.Node {
 	if !operates {
 		return web.TableOf(caption, head, rows)
 	}
-	head = append([]g.Node{g.Group{web.PickAll("sequences"), html.Span(html.Class("hidden"), g.Text("Select"))}}, head...)
+	head = append([]g.Node{g.Group{web.PickAll("sequences"), html.Span(html.Class("unseen"), g.Text("Select"))}}, head...)
 	return html.Form(html.Method("get"), html.Action("/dead-letters/selection"),
 		web.TableOf(caption, head, rows),
 		g.If(len(rows) > 0, html.Div(html.Class("buttons"),

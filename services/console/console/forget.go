@@ -21,6 +21,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/event"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/console/loops"
 )
 
 // searched are the streams that hold messages about people; letters come before what was done with them.
@@ -52,6 +53,8 @@ type forgetter struct {
 	patience time.Duration
 	// qualtrics says that Qualtrics is asked.
 	qualtrics bool
+	// loops is the read model, nil for none.
+	loops *loops.Store
 }
 
 // errElsewhere says that another console is at it.
@@ -581,6 +584,7 @@ func (f *forgetter) pending(e *Erasure) bool {
 
 // finish leaves the receipt, and nothing else.
 func (f *forgetter) finish(ctx context.Context, e *Erasure) error {
+	f.forgetLoops(ctx, e.Work.Person)
 	if err := f.drop(ctx, effect.Forgetting(e.ID).String()); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func stamp(t time.Time) string {
 // rowsID is the body of the table that new rows go into.
 const rowsID = "loops-rows"
 
-var loopHead = web.Texts("State", "Loop", "Stage", "Campaign", "Order", "Contact", "Began", "Last", "Waits for")
+var loopHead = web.Texts("State", "Loop", "Stage", "Waits for", "Order", "Contact", "Campaign", "Began", "Last")
 
 func (p *loopPages) listPage(ctx context.Context, r *httpdoor.Request, q loops.Query, found loops.Page) (*httpdoor.Response, error) {
 	campaigns, err := p.store.Campaigns(ctx)
@@ -232,7 +232,15 @@ func loopRow(l loops.Summary) web.Row {
 		waits = g.Group{g.Text(l.Waits + ", since "), web.Ago(l.Since)}
 	}
 	return web.Row{ID: rowID(l.ID), Cells: []g.Node{
-		web.State(l.State), html.A(html.Href(loopPath(l.ID)), html.Code(g.Text(l.ID))), g.Text(string(l.Stage)), web.Code(l.Campaign), web.Code(l.Order),
-		web.Code(l.Contact), web.Time(l.Start), web.Ago(l.Last), waits,
+		web.State(l.State), html.A(html.Href(loopPath(l.ID)), short(l.ID)), g.Text(string(l.Stage)), waits, short(l.Order), short(l.Contact),
+		short(l.Campaign), web.Time(l.Start), web.Ago(l.Last),
 	}}
+}
+
+// short is an id of which a narrow column shows the beginning.
+func short(id string) g.Node {
+	if id == "" {
+		return g.Text("–")
+	}
+	return html.Code(html.Class("short"), html.TitleAttr(id), g.Text(id))
 }

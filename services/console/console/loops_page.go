@@ -1,8 +1,10 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,7 +77,7 @@ func stages(s *story) g.Node {
 	return html.Ol(html.Class("stages"), html.Aria("label", "Stages"), g.Map(steps, func(stage loops.Stage) g.Node {
 		at, reached := s.Reached[stage]
 		return html.Li(g.If(reached, html.Class("reached")), g.If(stage == s.Stage, html.Aria("current", "step")),
-			html.Span(html.Aria("hidden", "true"), g.Text(mark(reached))), html.Span(g.Text(capital(string(stage)))),
+			html.Span(html.Span(html.Aria("hidden", "true"), g.Text(mark(reached)+" ")), g.Text(capital(string(stage)))),
 			g.If(reached, web.Time(at)), g.If(!reached, html.Span(html.Class("muted"), g.Text("not yet"))))
 	}))
 }
@@ -113,6 +115,9 @@ func waitsFor(waits []loops.Wait) g.Node {
 	}
 }
 
+// opened says what a vendor's page shows where that is not what the id is of.
+var opened = map[loops.IDKind]string{loops.Request: "invitation", loops.Response: "answer"}
+
 // idTable lists the ids, with the vendors' own pages where there are some.
 func idTable(s *story) g.Node {
 	address := map[loops.ID]string{}
@@ -126,7 +131,7 @@ func idTable(s *story) g.Node {
 		}
 		link := g.Node(g.Text("–"))
 		if to := address[id]; to != "" {
-			link = web.Link(to, "Open the "+string(id.Kind)+" "+id.Value)
+			link = web.Link(to, "Open the "+cmp.Or(opened[id.Kind], string(id.Kind))+" "+id.Value)
 		}
 		rows = append(rows, web.Cells(g.Text(capital(string(id.Kind))), web.Code(id.Value), link))
 	}
@@ -164,7 +169,7 @@ func happened(h happening) g.Node {
 	}
 	return g.Group{
 		html.H3(html.Code(g.Text(h.Type))),
-		html.P(web.Time(h.At), g.If(h.By != "", g.Text(" by "+h.By))),
+		html.P(web.Time(h.At), g.If(h.By != "", g.Text(" by "+h.By)), g.If(!h.Happened.IsZero(), g.Group{g.Text("; it happened at "), web.Time(h.Happened)})),
 		g.If(h.Gone, html.P(html.Class("muted"), g.Text("Its content is not there any more: it has expired, or the person was forgotten."))),
 		g.If(!h.Gone, g.Iff(len(h.Fields) > 0, func() g.Node { return fieldsNode(h) })),
 		attempts(h),
@@ -229,20 +234,24 @@ func calls(a attempt) g.Node {
 	for _, c := range a.Calls {
 		status := "no answer"
 		if c.Status != 0 {
-			status = fmt.Sprint(c.Status)
+			status = strconv.Itoa(c.Status)
 		}
 		kind := "read"
 		if c.Write {
 			kind = "write"
 		}
 		rows = append(rows, web.Cells(
-			web.Time(c.At), g.Text(c.Vendor), g.Text(c.Operation), g.Text(kind), g.Text(status), web.State(c.Outcome), g.Text(web.Took(c.Took)),
-			g.Text(waited(c.Waited)), shared(a, c), g.Text(c.Reason),
+			web.Time(c.At), web.Code(c.Vendor), g.Text(c.Operation), g.Text(kind), unbroken(status),
+			g.Group{web.State(c.Outcome), g.If(c.Reason != "", g.Text(" "+c.Reason))},
+			unbroken(web.Took(c.Took)), unbroken(waited(c.Waited)), g.Text(shared(a, c)),
 		))
 	}
 	return web.TableOf(fmt.Sprintf("%s of %s, attempt %d", web.Plural(len(a.Calls), "vendor call"), a.Service, a.Attempt),
-		web.Texts("At", "Vendor", "Operation", "Kind", "Status", "Outcome", "Took", "Waited for its turn", "Shared", "Reason"), rows)
+		web.Texts("At", "Vendor", "Operation", "Kind", "Status", "Outcome", "Took", "Waited for its turn", "Shared"), rows)
 }
+
+// unbroken is a text that stays on one line.
+func unbroken(text string) g.Node { return g.Text(strings.ReplaceAll(text, " ", "\u00a0")) }
 
 func waited(d time.Duration) string {
 	if d < time.Millisecond {
@@ -251,15 +260,16 @@ func waited(d time.Duration) string {
 	return web.Took(d)
 }
 
-// shared tells that a call was for others as well.
-func shared(a attempt, c activity.Call) g.Node {
-	switch {
-	case c.InsteadOf > 1:
-		return g.Text("one of " + web.Count(c.InsteadOf) + " in this call")
-	case a.Wave > 1:
-		return g.Text("in a wave of " + web.Count(a.Wave))
+// shared tells that a call was for others as well, and how many it would have been one by one.
+func shared(a attempt, c activity.Call) string {
+	var parts []string
+	if a.Wave > 1 {
+		parts = append(parts, "one of "+web.Count(a.Wave)+" in this call")
 	}
-	return g.Text("–")
+	if c.InsteadOf > 1 {
+		parts = append(parts, "instead of "+web.Plural(c.InsteadOf, "call"))
+	}
+	return cmp.Or(strings.Join(parts, ", "), "–")
 }
 
 // decisions list what the rules said: which fired, and for each other the condition that was false.

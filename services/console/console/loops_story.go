@@ -36,9 +36,11 @@ type idLink struct {
 // dead letter, or what a person did with one.
 type happening struct {
 	// Kind: event, attempt, letter, operation.
-	Kind  string      `json:"kind"`
-	At    time.Time   `json:"at"`
-	Place loops.Place `json:"place"`
+	Kind string `json:"kind"`
+	// At is when it was stored, and Happened when it happened, where that is clearly earlier.
+	At       time.Time   `json:"at"`
+	Happened time.Time   `json:"happened,omitzero"`
+	Place    loops.Place `json:"place"`
 	// Type, ID and By are those of the event: its subject, its id and the service that published it.
 	Type string `json:"type,omitempty"`
 	ID   string `json:"id,omitempty"`
@@ -134,8 +136,8 @@ func happeningOf(e loops.Entry) happening {
 	one := happening{Kind: anEvent, At: e.At, Place: e.Place, Type: e.Type, ID: e.Header.Get("ce-id"), By: e.Header.Get("ce-source"), Gone: e.Gone}
 	if e.Event != nil {
 		one.ID, one.By = e.Event.ID, e.Event.Source
-		if !e.Event.Time.IsZero() && e.Event.Time.Before(e.At) {
-			one.At = e.Event.Time
+		if !e.Event.Time.IsZero() && e.At.Sub(e.Event.Time) > time.Second {
+			one.Happened = e.Event.Time
 		}
 	}
 	if !e.Gone {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"html"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +47,13 @@ func TestAReaderSeesNumbersAndVendors(t *testing.T) {
 	}
 	if strings.Contains(page.Body, "<C&1>") {
 		t.Error("the name of a campaign is not escaped")
+	}
+	links := regexp.MustCompile(`href="(/loops\?[^"]+)"`).FindAllStringSubmatch(page.Body, -1)
+	if len(links) != 7 { // six stages and a campaign
+		t.Errorf("%d links lead to lists of loops", len(links))
+	}
+	for _, link := range links {
+		c.Get(html.UnescapeString(link[1]), rita...).Want(http.StatusOK)
 	}
 	sheet := c.Get("/numbers?format=csv&table=campaigns", rita...).Want(http.StatusOK)
 	if !strings.Contains(sheet.Body, "<C&1>,1,0,0,0,0,0,0,\n") || sheet.Header.Get("Content-Disposition") != `attachment; filename="campaigns.csv"` {

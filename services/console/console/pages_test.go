@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -38,6 +39,8 @@ type browser struct {
 	f       *fixture
 	cookies map[string]string
 	origin  string
+	// proxied says that a proxy has taken the request by https.
+	proxied bool
 }
 
 func (f *fixture) browser() *browser {
@@ -54,6 +57,10 @@ func (b *browser) do(method, path, form string) (status int, header http.Header,
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Origin", b.origin)
+	}
+	if b.proxied {
+		r.Header.Set("X-Forwarded-Proto", "https")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	for name, value := range b.cookies {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
@@ -254,7 +261,7 @@ func TestALoopIsToldWhole(t *testing.T) {
 	page := f.browser().opens("/loops/"+loop, 200)
 	for _, wanted := range []string{
 		"<h1>Loop L-7</h1>", `data-live="/loops/L-7/live"`, `href="https://mail.example/REQ-7"`, `href="/people/P-7"`, `href="https://else.example/"`, `href="/here/"`,
-		"import transactions", "one of 120 in this call", "2.0 s", "800 ms", "503", "attempt 2", "csat-recognition", "not fired", "values.QID1 == &#34;Delivery too late&#34;",
+		"import transactions", "one of 120 in this call", "2.0\u00a0s", "800\u00a0ms", "503", "attempt 2", "csat-recognition", "not fired", "values.QID1 == &#34;Delivery too late&#34;",
 		"Next try at", "retry", "•••• (16 characters)", "P-7",
 	} {
 		if !strings.Contains(page, wanted) {
@@ -388,6 +395,39 @@ func TestStrangersSignInAndGoOnWhereTheyWere(t *testing.T) {
 	f.Get("/healthz").Want(200)
 }
 
+func TestASessionIsNotSentInTheClearWhereThatCanBe(t *testing.T) {
+	env := servicetest.Env{"HTTP_TRUSTED_PROXIES": "127.0.0.1/32"}
+	maps.Copy(env, people)
+	f := with(t, env)
+	form := "user=oona&password=operates"
+	_, header, _ := f.browser().do(http.MethodPost, "/sign-in", form)
+	if set := header.Get("Set-Cookie"); !strings.HasPrefix(set, "closeloop-session=") || strings.Contains(set, "Secure") || !strings.Contains(set, "HttpOnly; SameSite=Lax") || !strings.Contains(set, "Max-Age=43200") {
+		t.Errorf("plain: %s", set)
+	}
+	b := f.browser()
+	b.proxied = true
+	_, header, _ = b.do(http.MethodPost, "/sign-in", form)
+	if set := header.Get("Set-Cookie"); !strings.HasPrefix(set, "__Host-closeloop-session=") || !strings.Contains(set, "; HttpOnly; Secure; SameSite=Lax") || !strings.Contains(set, "Path=/;") {
+		t.Errorf("behind a proxy: %s", set)
+	}
+	b.opens("/loops", 200)
+	f.Get("/loops", "Authorization", "Basic b29uYTpvcGVyYXRlcw==").Want(200)
+}
+
+func TestWhereEverybodyIsLetInNobodySignsIn(t *testing.T) {
+	f := start(t)
+	b := f.browser()
+	if _, header, _ := b.do(http.MethodGet, "/sign-in?next=%2Foperations", ""); header.Get("Location") != "/operations" {
+		t.Errorf("%s", header)
+	}
+	if page := b.opens("/loops", 200); strings.Contains(page, "Sign out") {
+		t.Error(page)
+	}
+	if _, header, _ := b.do(http.MethodGet, "/", ""); header.Get("Location") != "/loops" {
+		t.Errorf("%s", header)
+	}
+}
+
 func TestSigningInLeadsToNoOtherHost(t *testing.T) {
 	f := with(t, people)
 	for _, next := range []string{"https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "/\t/evil.example", "", "loops"} {
@@ -470,13 +510,8 @@ func TestASessionIsOnesOwn(t *testing.T) {
 	b.opens("/loops", 200)
 
 	elsewhere := func(change servicetest.Env) *browser {
-		env := servicetest.Env{}
-		for name, value := range people {
-			env[name] = value
-		}
-		for name, value := range change {
-			env[name] = value
-		}
+		env := maps.Clone(people)
+		maps.Copy(env, change)
 		other := &fixture{servicetest.Start(t, f.broker, console.Define, env), t, f.broker, f.tasker}
 		with := other.browser()
 		with.cookies["closeloop-session"] = good
@@ -520,6 +555,11 @@ func TestSettingsOfThePagesThatCannotWorkAreNamed(t *testing.T) {
 	} {
 		s := console.Define().Settings
 		err := servicetest.Load(servicetest.Env{name: value}, s)
+		if name == "CONSOLE_READERS" {
+			if err := servicetest.Load(servicetest.Env{name: "rita:reads", "INGRESS_AUTH": "none"}, console.Define().Settings); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("with INGRESS_AUTH=none: %v", err)
+			}
+		}
 		if err == nil || !strings.Contains(err.Error(), name) || name != "CONSOLE_LINKS" && strings.Contains(err.Error(), value) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -168,8 +168,13 @@ func (s *Store) transact(ctx context.Context, run func(*batch) error) (err error
 		return err
 	}
 	defer tx.Rollback()
+	defer func() {
+		if err != nil {
+			s.lately.clear() // what it holds may not have come to be
+		}
+	}()
 	now := *s.world.Load()
-	now.now = time.Now().UnixNano()
+	now.now, now.known = time.Now().UnixNano(), map[string][]string{}
 	b := &batch{
 		Store: s, ctx: ctx, tx: tx, world: &now, now: now.now, next: s.next, totals: map[totalKey]int64{}, cohorts: map[cohortKey]int64{},
 		flows: map[flowKey]int64{}, hours: map[callKey]callCount{}, minutes: map[callKey]callCount{}, told: map[[3]string]*told{},
@@ -309,6 +314,10 @@ func (b *batch) operation(n note) error {
 
 // find gives a loop, nil where there is none.
 func (b *batch) find(hash int64, loop string) (n int64, _ *record, err error) {
+	if known, ok := b.lately.get(loop); ok {
+		r, err := unpack(known.packed)
+		return known.n, r, err
+	}
 	rows, err := b.on(b.prepared.find).QueryContext(b.ctx, hash)
 	if err != nil {
 		return 0, nil, err
@@ -361,6 +370,7 @@ func (b *batch) put(n int64, r *record, notes []note) error {
 	if err != nil {
 		return err
 	}
+	b.lately.put(r.loop, written{n, packed})
 	return b.difference(n, had, &old, &now)
 }
 
@@ -370,6 +380,7 @@ func (b *batch) drop(n int64, r *record) error {
 		return nil
 	}
 	b.gone = true
+	b.lately.remove(r.loop)
 	if err := b.exec(b.prepared.remove, n); err != nil {
 		return err
 	}

@@ -22,11 +22,16 @@ type world struct {
 	// nothing that was held for it waited to be handled.
 	handled map[string]uint64
 	idle    map[string]int64
+	// known are the takers that were found out; nil does without.
+	known map[string][]string
 }
 
 // takers gives the services that take an event.
 func (w *world) takers(eventType string) []string {
-	var all []string
+	all, known := w.known[eventType]
+	if known {
+		return all
+	}
 	for service, filters := range w.filters {
 		for _, f := range filters {
 			if f == eventType || strings.HasSuffix(f, ".>") && strings.HasPrefix(eventType, f[:len(f)-1]) ||
@@ -37,6 +42,9 @@ func (w *world) takers(eventType string) []string {
 		}
 	}
 	slices.Sort(all)
+	if w.known != nil {
+		w.known[eventType] = all
+	}
 	return all
 }
 
@@ -119,7 +127,7 @@ const lookAgain = int64(15 * time.Second)
 //   - the service's consumer, which has settled all up to there, or has nothing left that was held: what nobody speaks of any
 //     more is done.
 func (w *world) derive(notes []note) *standing {
-	s := &standing{reached: map[Stage]int64{}, state: Completed}
+	s := &standing{reached: make(map[Stage]int64, 8), state: Completed}
 	d := deriving{world: w, standing: s, notes: notes}
 	d.frame()
 	d.stages()
@@ -204,6 +212,9 @@ func asks(eventType string) bool {
 // letters finds what was decided about each letter: the latest that was not taken back, and not said of a letter of a stream
 // that is no more.
 func (d *deriving) letters() {
+	if !slices.ContainsFunc(d.notes, func(n note) bool { return n.source == fromLetters }) {
+		return
+	}
 	d.lettersOf = map[hand][]letter{}
 	failed := map[string]bool{}
 	for i := range d.notes {
@@ -234,7 +245,7 @@ func (d *deriving) letters() {
 // work finds what is in hand, for each event and each service that takes it.
 func (d *deriving) work() {
 	d.handledAt = map[string]int64{}
-	seen := map[hand]bool{}
+	seen := make(map[hand]bool, 8)
 	for i := range d.notes {
 		n := &d.notes[i]
 		if n.source != fromEvents {

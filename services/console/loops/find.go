@@ -68,7 +68,7 @@ func (s *Store) find(ctx context.Context, db *sql.DB, q Query) (Page, error) {
 // today is the world as it is now.
 func (s *Store) today() *world {
 	now := *s.world.Load()
-	now.now = time.Now().UnixNano()
+	now.now, now.known = time.Now().UnixNano(), map[string][]string{}
 	return &now
 }
 

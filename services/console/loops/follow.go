@@ -25,13 +25,15 @@ const (
 	batchMessages = 1000
 	batchBytes    = 2 << 20
 	batchPatience = 10 * time.Second
-	// applyMost is how many messages go into one transaction, beside those of the last request.
-	applyMost = 4 * batchMessages
+	// applyNotes is how much goes into one transaction: messages, those that are about many loops once for each.
+	applyNotes = 2000
 	// lookPatience is how long one look at a stream may take.
 	lookPatience = 10 * time.Second
 	// pruneMost and dueMost are how many messages, or loops, are looked at again in one transaction.
 	pruneMost = 1000
 	dueMost   = 500
+	// scrubEvery is how often what was deleted is overwritten in what is written ahead too.
+	scrubEvery = 5 * time.Second
 )
 
 // Follower keeps a [Store] up to date with the streams. It has no consumer of its own: it reads by sequence, from where the
@@ -42,7 +44,9 @@ type Follower struct {
 	log     *slog.Logger
 	streams [len(sources)]jetstream.Stream
 	asked   time.Time
-	missing bool // it was said that ACTIVITY is
+	// scrubbed is when what was deleted was last overwritten.
+	scrubbed time.Time
+	missing  bool // it was said that ACTIVITY is
 }
 
 // NewFollower makes one.
@@ -76,10 +80,10 @@ var errAnew = errors.New("the read model is built anew")
 func (f *Follower) round(ctx context.Context) error {
 	err := f.catchUp(ctx)
 	switch {
-	case err == nil, errors.Is(err, errOvertaken), ctx.Err() != nil:
+	case err == nil, errors.Is(err, errAnew), ctx.Err() != nil:
 		return nil
-	case errors.Is(err, errAnew):
-		return nil
+	case errors.Is(err, errOvertaken):
+		return f.store.reload(ctx)
 	case damaged(err):
 		return f.anew(ctx, "its file is damaged")
 	}
@@ -137,6 +141,10 @@ func (f *Follower) catchUp(ctx context.Context) error {
 	if err := f.store.again(ctx); err != nil {
 		return err
 	}
+	if time.Since(f.scrubbed) < scrubEvery {
+		return nil
+	}
+	f.scrubbed = time.Now()
 	return f.store.scrub(ctx, false)
 }
 
@@ -173,7 +181,7 @@ func (f *Follower) read(ctx context.Context, from source, read, last uint64) (wh
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	fetched, parsed := make(chan []*jetstream.RawStreamMsg, 1), make(chan []message, 1)
+	fetched, parsed := make(chan []*jetstream.RawStreamMsg, 1), make(chan []message)
 	var fetchErr error
 	go func() {
 		defer close(fetched)
@@ -181,18 +189,9 @@ func (f *Follower) read(ctx context.Context, from source, read, last uint64) (wh
 	}()
 	go func() {
 		defer close(parsed)
-		for raw := range fetched {
-			out := make([]message, len(raw))
-			for i, m := range raw {
-				out[i] = parse(from, m)
-			}
-			select {
-			case parsed <- out:
-			case <-ctx.Done():
-			}
-		}
+		parseAll(ctx, from, fetched, parsed)
 	}()
-	for messages := range gathered(parsed) {
+	for messages := range parsed {
 		to := messages[len(messages)-1].seq
 		if err = f.store.apply(ctx, from, messages, read, to); err != nil {
 			cancel()
@@ -208,23 +207,30 @@ func (f *Follower) read(ctx context.Context, from source, read, last uint64) (wh
 	return f.tail(ctx, from, read, last)
 }
 
-// gathered gives what is there already in one, up to some.
-func gathered(parsed <-chan []message) func(func([]message) bool) {
-	return func(yield func([]message) bool) {
-		for messages := range parsed {
-			for more := true; more && len(messages) < applyMost; {
-				select {
-				case next, ok := <-parsed:
-					messages, more = append(messages, next...), ok
-				default:
-					more = false
-				}
-			}
-			if len(messages) > 0 && !yield(messages) {
-				return
+// parseAll gives what was fetched in parts that are worth a transaction.
+func parseAll(ctx context.Context, from source, fetched <-chan []*jetstream.RawStreamMsg, parsed chan<- []message) {
+	var part []message
+	notes := 0
+	send := func() {
+		if len(part) == 0 {
+			return
+		}
+		select {
+		case parsed <- part:
+		case <-ctx.Done():
+		}
+		part, notes = nil, 0
+	}
+	for raw := range fetched {
+		for _, m := range raw {
+			one := parse(from, m)
+			part, notes = append(part, one), notes+max(1, len(one.notes))
+			if notes >= applyNotes {
+				send()
 			}
 		}
 	}
+	send()
 }
 
 // fetch asks for the next messages while those before are taken in.

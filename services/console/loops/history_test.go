@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -79,7 +80,7 @@ func (h *history) attempt(service string, calls []activity.Call, events ...event
 			EventID: e.ID, LoopID: e.LoopID, Type: e.Type, Stream: topology.Events, Sequence: h.where[e.ID], Attempt: 1, Outcome: activity.Done,
 		}
 		if service == topology.FeedbackRouter && e.Type == subjects.SurveyResponseReceived {
-			late := e.Subject[len(e.Subject)-1]%2 == 0
+			late := must(strconv.Atoi(strings.TrimPrefix(e.Subject, "R_")))%8 == 0
 			handled.Rules = []activity.Decision{
 				{Rule: "delivery-too-late", Fired: late, Subject: subjects.FeedbackDeliveryLate, RuleSet: "abc"},
 				{Rule: "csat-recognition", Fired: !late, Subject: subjects.RecognitionRequested, Why: "int(values.csat) >= 4", RuleSet: "abc"},

@@ -75,6 +75,7 @@ type Store struct {
 
 	writing sync.Mutex // one transaction at a time
 	words   map[string]int64
+	lately  lately
 	next    int64       // number of the next loop
 	dirty   atomic.Bool // something was deleted whose bytes may still be in what is written ahead
 	world   atomic.Pointer[world]
@@ -191,6 +192,7 @@ func (s *Store) anew(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
 		return err
 	}
+	s.progress.reset()
 	s.watchers.all()
 	return s.open(ctx)
 }
@@ -229,6 +231,7 @@ func (s *Store) Close() error {
 // load reads what is kept in memory.
 func (s *Store) load(ctx context.Context) error {
 	s.words = map[string]int64{"": 0}
+	s.lately.clear()
 	rows, err := s.write.QueryContext(ctx, "SELECT n, text FROM word")
 	if err != nil {
 		return err
@@ -253,6 +256,16 @@ func (s *Store) load(ctx context.Context) error {
 	}
 	s.prepared, err = prepareStatements(ctx, s.write)
 	return err
+}
+
+// reload reads again what is kept in memory, since another process has written to the file.
+func (s *Store) reload(ctx context.Context) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.prepared.close()
+	return s.load(ctx)
 }
 
 // recall reads what was known of the world.

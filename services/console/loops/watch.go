@@ -50,6 +50,13 @@ func (p *progress) note(from source, read, last uint64) {
 	p.read[from], p.last[from], p.started = read, max(last, read), true
 }
 
+// reset notes that nothing has been read.
+func (p *progress) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.read[:])
+}
+
 func (p *progress) applied(from source, read uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

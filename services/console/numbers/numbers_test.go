@@ -425,6 +425,19 @@ func TestManyCampaignsAreDrawnInPartAndListedWhole(t *testing.T) {
 	}
 }
 
+func TestTimesThatNothingTookAreNotDrawn(t *testing.T) {
+	s := &source{numbers: loops.Numbers{Closing: []loops.Bucket{{Most: time.Minute}, {Most: time.Hour, Count: 2}, {Most: 24 * time.Hour}, {Count: 0}}}}
+	root := page(t, s, "/numbers", "")
+	if got := root.id(t, "closing").text(); !strings.HasSuffix(got, "0 2 0 1 min 1 h") {
+		t.Errorf("the picture says %q", got)
+	}
+	if got := root.id(t, "closing-table").cells(); len(got) != 4 {
+		t.Errorf("the table has %d rows", len(got))
+	}
+	s.numbers.Closing[3].Count = 9
+	page(t, s, "/numbers", "").id(t, "closing-part").says(t, "11 loops are closed; half of them or more took longer than 1 d.")
+}
+
 func TestNothingIsSaidInWords(t *testing.T) {
 	root := page(t, &source{}, "/numbers", "")
 	root.says(t, "No loop began in this period.", "No loop of this period is closed.", "Nothing happened in this period.",

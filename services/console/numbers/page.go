@@ -32,7 +32,7 @@ func (p *Pages) numbersPage(ctx context.Context, r *httpdoor.Request, a asked, n
 	return web.Show(r, web.View{Title: "Numbers", Section: "/numbers", Body: []g.Node{
 		periodLinks(r, a), numbersFilter(r, a, campaigns), p.lagging(),
 		html.P(g.Text("From "), web.Time(a.From), g.Text(" to "), web.Time(a.To), g.Text(" (UTC), in whole hours.")),
-		funnelPart(r, a, n), closingPart(r, a, n), flowPart(r, a, n), campaignsPart(r, a, n), rulesPart(r, a, n), callsPart(r, a, n),
+		funnelPart(r, a, n), closingPart(r, n), flowPart(r, a, n), campaignsPart(r, a, n), rulesPart(r, a, n), callsPart(r, a, n),
 		html.P(html.Class("exports"), html.A(html.Href(web.With(r, "format", string(web.JSON))), g.Text("All of it as JSON"))),
 	}}), nil
 }
@@ -161,7 +161,7 @@ func (a asked) loops(name, value string) string {
 
 // --- time to close
 
-func closingPart(r *httpdoor.Request, _ asked, n loops.Numbers) g.Node {
+func closingPart(r *httpdoor.Request, n loops.Numbers) g.Node {
 	about := chart.About{ID: "closing", Title: "Time to close", Finding: closingFinding(n.Closing), Empty: "No loop of this period is closed."}
 	last := len(n.Closing) // columns beyond the last that has something say nothing
 	for last > 0 && n.Closing[last-1].Count == 0 {
@@ -375,9 +375,13 @@ func capital(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // --- calls
 
-func callsPart(r *httpdoor.Request, _ asked, n loops.Numbers) g.Node {
+func callsPart(r *httpdoor.Request, a asked, n loops.Numbers) g.Node {
 	about := chart.About{ID: "calls", Title: "By vendor", Finding: callFinding(n.Vendors), Empty: noCalls}
-	return plate(r, about, callBars(about, n.Vendors, true), callNote, callSheet("vendors", "Calls of vendors", n.Vendors))
+	note := callNote
+	if a.Campaign != "" || a.Survey != "" {
+		note += " Calls are counted for all campaigns and surveys together."
+	}
+	return plate(r, about, callBars(about, n.Vendors, true), note, callSheet("vendors", "Calls of vendors", n.Vendors))
 }
 
 const (

@@ -128,7 +128,7 @@ func campaign(t *testing.T) (landscape.Books, string, *collector, string) {
 	address := freeAddress(t)
 	p := launch(t, "standalone", "DATA_DIR="+t.TempDir(), "HTTP_ADDR="+address, "STANDALONE_NATS_PORT=-1", "STANDALONE_CAMPAIGN=30",
 		"LOG_LEVEL=debug", "LOG_FORMAT=json", "OTEL_EXPORTER_OTLP_ENDPOINT="+collectorURL, "OTEL_EXPORTER_OTLP_HEADERS=X-Collector-Key=shh%2C%20a%20key")
-	eventually(t, "the campaign is over", 2*time.Minute, func() bool { return strings.Contains(p.output.String(), "to read a mail") })
+	eventually(t, "the campaign is over", 2*time.Minute, func() bool { return strings.Contains(p.output.String(), "Ctrl-C stops") })
 	var books landscape.Books
 	if !get(t.Context(), "http://"+address+"/landscape/books.json", &books) {
 		t.Fatal("no books")

@@ -121,6 +121,6 @@ func (s *show) table(want, have counts, took time.Duration, stopped bool) {
 	if stopped {
 		return
 	}
-	fmt.Fprintf(s.out, "\nafter %.1f s. Open http://%s/landscape/ to read a mail, answer its survey, and watch what follows. Ctrl-C stops.\n",
+	fmt.Fprintf(s.out, "\nafter %.1f s. Open http://%s/ to choose a loop, read its mail, answer the survey, and watch what follows. Ctrl-C stops.\n",
 		took.Seconds(), s.address)
 }

@@ -87,6 +87,18 @@
     return at && part.contains(at) && at.matches("input:not([type=checkbox]), select, textarea");
   }
 
+  // What a part says, without what changes by itself here.
+  function said(part) {
+    const copy = part.cloneNode(true);
+    copy.classList.remove("fresh");
+    if (!copy.className) copy.removeAttribute("class");
+    delete copy.dataset.into;
+    for (const t of copy.querySelectorAll("time[data-ago]")) t.textContent = "";
+    for (const d of copy.querySelectorAll("details")) d.open = false;
+    for (const all of copy.querySelectorAll("input[data-all]")) all.hidden = true;
+    return copy.outerHTML;
+  }
+
   // Each part replaces the one with its id. One that is new goes to the top of the place that it names.
   function apply(text) {
     const template = document.createElement("template");
@@ -94,7 +106,7 @@
     for (const fresh of [...template.content.children]) {
       const old = fresh.id && document.getElementById(fresh.id);
       if (old) {
-        if (busy(old) || old.outerHTML === fresh.outerHTML) continue;
+        if (busy(old) || said(old) === said(fresh)) continue;
         keep(old, fresh);
         const where = focusIn(old);
         old.replaceWith(fresh);
