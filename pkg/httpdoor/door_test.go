@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -34,6 +35,19 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 	if p := got.problem(t); got.Code != http.StatusMethodNotAllowed || p.Status != got.Code ||
 		!strings.Contains(allow, "POST") || !strings.Contains(allow, "PUT") || strings.Contains(allow, "GET") {
 		t.Errorf("%d, Allow %q, %+v", got.Code, allow, p)
+	}
+}
+
+func TestADoorTellsItsRoutes(t *testing.T) {
+	d := httpdoor.New(httpdoor.Options{})
+	d.Handle(http.MethodPost, "/things/{id}", httpdoor.Open, ok)
+	d.Handle(http.MethodGet, "/things/{id}", httpdoor.Guarded, ok)
+	d.Stream("/things/live", httpdoor.Open, nil, nil)
+	d.Mount("/elsewhere", http.NotFoundHandler())
+	d.Health()
+	want := []httpdoor.Route{{"GET", "/healthz"}, {"GET", "/readyz"}, {"GET", "/things/live"}, {"GET", "/things/{id}"}, {"POST", "/things/{id}"}}
+	if got := d.Routes(); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -77,7 +77,11 @@ func check(ctx context.Context, t *testing.T, url string) []a11y.Violation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return violations
+	walked, err := a11y.Walk(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(violations, walked...)
 }
 
 var looks = []struct {

@@ -1,5 +1,5 @@
-// Looks for barriers on the page that it runs in. It gives an object: audit() says what is wrong with the page as it lies there,
-// walk and step follow somebody who goes through it with the Tab key.
+// Looks for barriers on the page that it runs in. It gives an object: audit() says what is wrong with the page as it is, and with
+// each thing that takes the focus; walk, step and arrived follow somebody who goes through it with the Tab key.
 (() => {
   const found = []
   const report = (rule, element, problem) => found.push({rule, element: element ? place(element) : '', problem})
@@ -306,12 +306,28 @@
     for (const e of all('[onclick]')) if (e.tabIndex < 0) report('keyboard', e, 'it can be clicked and not reached by keyboard')
   }
 
-  const look = e => {
+  const appearance = e => {
     const s = getComputedStyle(e), outlined = s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0
     return [outlined && s.outlineColor + s.outlineWidth, s.boxShadow, s.backgroundColor, s.borderTopColor + s.borderTopWidth, s.borderBottomColor + s.borderBottomWidth].join()
   }
 
-  let expected, looks, reached, previous
+  // focus gives everything the focus once, as the keyboard does.
+  function focus() {
+    document.activeElement?.blur()
+    const stops = all(focusables).filter(reachable), before = new Map(stops.map(e => [e, appearance(e)]))
+    for (const e of stops) {
+      e.focus({focusVisible: true})
+      if (document.activeElement !== e) continue // it passes the focus on
+      const box = e.getBoundingClientRect()
+      if (box.width < 1 || box.bottom < 0 || box.right < 0 || box.top > innerHeight || box.left > innerWidth) report('focus visible', e, 'it has the focus and is not to be seen')
+      if (before.get(e) === appearance(e)) report('focus visible', e, 'nothing shows that it has the focus')
+      for (const {node, parent, box} of texts(e)) legible(parent, box, words(node.data).slice(0, 40))
+    }
+    document.activeElement?.blur()
+    scrollTo(0, 0)
+  }
+
+  let expected, reached, previous
 
   // walk begins at the top of the page, as if it had just been opened, and gives how many stops there are.
   function walk() {
@@ -320,7 +336,6 @@
     reached = new Set()
     previous = null
     document.activeElement?.blur()
-    looks = new Map(expected.map(e => [e, look(e)]))
     const top = document.createElement('span')
     top.tabIndex = -1
     document.body.prepend(top)
@@ -336,11 +351,7 @@
     if (e === previous) return true // a field of several parts
     if (reached.has(e)) return false // around once
     reached.add(e)
-    const box = e.getBoundingClientRect()
-    if (box.width < 1 || box.bottom < 0 || box.right < 0 || box.top > innerHeight || box.left > innerWidth) report('focus visible', e, 'it has the focus and is not to be seen')
-    if (looks.get(e) === look(e)) report('focus visible', e, 'nothing shows that it has the focus')
     if (previous) inOrder(previous, e)
-    for (const {node, parent, box} of texts(e)) legible(parent, box, words(node.data).slice(0, 40))
     previous = e
     return true
   }
@@ -362,7 +373,7 @@
   function audit() {
     if (document.body.computedName === undefined) throw new Error('the browser does not tell accessible names: start it with --enable-blink-features=ComputedAccessibilityInfo')
     found.length = 0
-    for (const rules of [documentRules, headings, landmarks, skipLink, names, tables, pointers, colours, sizes, tabbing]) rules()
+    for (const rules of [documentRules, headings, landmarks, skipLink, names, tables, pointers, colours, sizes, tabbing, focus]) rules()
     return found
   }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -184,13 +185,13 @@ func tree(body []byte) (map[string]any, error) {
 	switch _, rest := decoder.Token(); {
 	case err == nil && ok && rest == io.EOF:
 		return object, nil
-	case err == errTwice:
+	case errors.Is(err, errTwice):
 		return nil, unchanged("body", "has a field twice: mend it by itself")
 	}
 	return nil, unchanged("body", "is no JSON object: mend it by itself")
 }
 
-var errTwice = fmt.Errorf("a field is there twice")
+var errTwice = errors.New("a field is there twice")
 
 func branch(decoder *json.Decoder) (any, error) {
 	token, err := decoder.Token()

@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -43,7 +44,7 @@ func TestChangesAreMadeInBodies(t *testing.T) {
 		}
 		got, err := change([]byte(tt.body), false, []Change{c})
 		if tt.wrong != "" {
-			p, ok := err.(*httpdoor.Problem)
+			p, ok := errors.AsType[*httpdoor.Problem](err)
 			if !ok || p.Status != 422 || !strings.Contains(p.Error(), tt.wrong) {
 				t.Errorf("%s: %v, want %q", tt.name, err, tt.wrong)
 			}

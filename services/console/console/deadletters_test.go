@@ -134,7 +134,7 @@ func TestABodyIsCheckedAndReplayedFromItsPage(t *testing.T) {
 		`{"responseId":"R_1","text":"typed & kept"}`:                                  "subject: ",
 		`{"responseId":"R_9","subject":"Late","text":"typed & kept"}`:                 "responseId: names what the event is about",
 		`{"responseId":"R_1", typed & kept`:                                           "the body is not JSON from line 1",
-		`["typed & kept"]`: "must be",
+		`["typed & kept"]`:                                                            "must be",
 	} {
 		for _, path := range []string{"/check", "/replay"} {
 			page, _ := b.sends("/dead-letters/1"+path, form, 400, "body", body, "by", "ada", "why", "wrong account")
@@ -428,7 +428,7 @@ func TestListsAreTablesToo(t *testing.T) {
 		}
 		return rows
 	}
-	if rows := table("/dead-letters?class=refused"); len(rows) != 3 || rows[0][0] != "sequence" || rows[1][0] != "2" || rows[1][2] != "open" || rows[2][10] != "L-1" {
+	if rows := table("/dead-letters?class=refused"); len(rows) != 3 || rows[0][0] != "sequence" || rows[1][0] != "2" || rows[1][2] != "open" || !strings.HasPrefix(rows[2][10], "L-") {
 		t.Errorf("%q", rows)
 	}
 	if rows := table("/dead-letters/causes?format=csv"); len(rows) != 2 || rows[1][4] != "accountId" || rows[1][6] != "2" {
@@ -447,17 +447,17 @@ func TestWrongRequestsForManyAreNamed(t *testing.T) {
 	f := start(t)
 	f.fail(1, 1)
 	for body, wrong := range map[string]string{
-		`"edit":[{"op":"set","field":"text"}]`:                            "edit[0].value",
-		`"edit":[{"op":"mend","field":"text"}]`:                           "edit[0].op",
-		`"edit":[{"op":"set","field":"","value":1}]`:                      "edit[0].field",
-		`"edit":[{"op":"remove","field":"text","with":"x"}]`:              "edit[0].with",
-		`"edit":[{"op":"rename","field":"text","to":"a.b"}]`:              "edit[0].to",
-		`"edit":[{"op":"replace","field":"text"}]`:                        "edit[0].text",
-		`"edit":{"op":"set"}`:                                             "edit",
-		`"job":true,"limit":1`:                                            "limit",
-		`"sample":1`:                                                      "sample",
-		`"job":true,"sample":-1`:                                          "sample",
-		`"outcome":"not-done","edit":[{"op":"remove","field":"text"}]`:    "outcome",
+		`"edit":[{"op":"set","field":"text"}]`:                           "edit[0].value",
+		`"edit":[{"op":"mend","field":"text"}]`:                          "edit[0].op",
+		`"edit":[{"op":"set","field":"","value":1}]`:                     "edit[0].field",
+		`"edit":[{"op":"remove","field":"text","with":"x"}]`:             "edit[0].with",
+		`"edit":[{"op":"rename","field":"text","to":"a.b"}]`:             "edit[0].to",
+		`"edit":[{"op":"replace","field":"text"}]`:                       "edit[0].text",
+		`"edit":{"op":"set"}`:                                            "edit",
+		`"job":true,"limit":1`:                                           "limit",
+		`"sample":1`:                                                     "sample",
+		`"job":true,"sample":-1`:                                         "sample",
+		`"outcome":"not-done","edit":[{"op":"remove","field":"text"}]`:   "outcome",
 		`"edit":[` + strings.Repeat(`{"op":"set"},`, 20) + `{"op":"x"}]`: "edit",
 	} {
 		f.Post("/dead-letters/replay", `{"why":"x","by":"ada","sequences":[1],`+body+`}`).WantProblem(400, wrong)

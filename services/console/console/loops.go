@@ -179,7 +179,7 @@ func behind(p loops.Progress) g.Node {
 	if p.Behind <= behindMost {
 		return nil
 	}
-	return web.Notice("warn", "The list is being built: up to "+web.Plural(int(min(p.Behind, 1<<50)), "message")+" are not in it yet.") //nolint:gosec // it is bounded
+	return web.Notice("warn", "The list is being built: up to "+web.Plural(int(min(p.Behind, 1<<50)), "message")+" are not in it yet.")
 }
 
 // loopFilter is the form above the list.
@@ -227,7 +227,7 @@ func campaignField(value string, campaigns []string) g.Node {
 func rowID(id string) string { return "loop-" + url.QueryEscape(id) }
 
 func loopRow(l loops.Summary) web.Row {
-	waits := g.Node(g.Text("–"))
+	waits := g.Text("–")
 	if l.Waits != "" {
 		waits = g.Group{g.Text(l.Waits + ", since "), web.Ago(l.Since)}
 	}
@@ -242,5 +242,5 @@ func short(id string) g.Node {
 	if id == "" {
 		return g.Text("–")
 	}
-	return html.Code(html.Class("short"), html.TitleAttr(id), g.Text(id))
+	return html.Code(html.Class("short"), html.Title(id), g.Text(id))
 }

@@ -129,7 +129,7 @@ func idTable(s *story) g.Node {
 		if id.Kind == loops.Event { // they are in the timeline
 			continue
 		}
-		link := g.Node(g.Text("–"))
+		link := g.Text("–")
 		if to := address[id]; to != "" {
 			link = web.Link(to, "Open the "+cmp.Or(opened[id.Kind], string(id.Kind))+" "+id.Value)
 		}

@@ -106,7 +106,7 @@ func (m *masker) value(path []string) error {
 
 // inner copies an object or a list.
 func (m *masker) inner(open json.Delim, path []string) error {
-	m.out.WriteByte(byte(open))
+	m.out.WriteString(open.String())
 	for first := true; m.decoder.More(); first = false {
 		if !first {
 			m.out.WriteByte(',')
@@ -129,7 +129,7 @@ func (m *masker) inner(open json.Delim, path []string) error {
 	if err != nil {
 		return err
 	}
-	m.out.WriteByte(byte(end.(json.Delim)))
+	fmt.Fprint(&m.out, end) // a delimiter is written as it is
 	return nil
 }
 

@@ -121,6 +121,7 @@ func (s *site) routes() {
 	s.handle(http.MethodGet, "/", httpdoor.Open, func(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {
 		return web.Redirect("/loops"), nil
 	})
+	s.read("/openapi.yaml", document)
 }
 
 // read adds a route that changes nothing, for everybody who may read.
@@ -128,7 +129,7 @@ func (s *site) read(path string, h httpdoor.Handler) {
 	s.handle(http.MethodGet, path, httpdoor.Guarded, h)
 }
 
-// live adds a stream of what changes on a page, for everybody who may read. It ends where its session does at the latest.
+// live adds a stream of what changes on a page, for everybody who may read.
 func (s *site) live(path string, check func(*httpdoor.Request) error, h httpdoor.Streamer) {
 	s.door.Stream(path, httpdoor.Guarded, check, func(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
 		ctx, cancel := context.WithTimeout(ctx, liveMost)

@@ -17,13 +17,13 @@ var errOvertaken = errors.New("another process writes to the same file")
 
 // statements of the writer, prepared once.
 type statements struct {
-	find, ofMessage, insert, update, rewrite, remove  *sql.Stmt
-	id, ids, noID                                     *sql.Stmt
-	message, messages, noMessage                      *sql.Stmt
-	fired, notFired, waits, notWaiting                *sql.Stmt
-	total, cohort, flow, calls, recent, told, word    *sql.Stmt
-	position, setPosition, forgetRecent, emptied, due *sql.Stmt
-	all                                               []*sql.Stmt
+	findMany, ofMessage, insert, update, rewrite, remove *sql.Stmt
+	id, ids, noID                                        *sql.Stmt
+	message, messages, noMessage                         *sql.Stmt
+	fired, notFired, waits, notWaiting                   *sql.Stmt
+	total, cohort, flow, calls, recent, told, word       *sql.Stmt
+	position, setPosition, due                           *sql.Stmt
+	all                                                  []*sql.Stmt
 }
 
 // many is how many rows of two or three numbers go into one statement.
@@ -35,7 +35,7 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		into **sql.Stmt
 		text string
 	}{
-		{&s.find, "SELECT loop.n, loop.record FROM id CROSS JOIN loop ON loop.n = id.n WHERE id.hash = ?"},
+		{&s.findMany, "SELECT id.hash, loop.n, loop.record FROM id CROSS JOIN loop ON loop.n = id.n WHERE id.hash IN (?" + strings.Repeat(", ?", many-1) + ")"},
 		{&s.ofMessage, "SELECT loop.n, loop.record FROM message CROSS JOIN loop ON loop.n = message.n WHERE source = ? AND seq = ?"},
 		{&s.insert, "INSERT INTO loop (n, start, mark, campaign, survey, due, record) VALUES (?, ?, ?, ?, ?, ?, ?)"},
 		{&s.update, "UPDATE loop SET record = ? WHERE n = ?"},
@@ -64,8 +64,6 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		{&s.word, "INSERT INTO word (n, text) VALUES (?, ?)"},
 		{&s.position, "SELECT coalesce((SELECT read FROM position WHERE source = ?), 0)"},
 		{&s.setPosition, "INSERT INTO position (source, read, created, first, missing) VALUES (?, ?, 0, 0, 0) ON CONFLICT DO UPDATE SET read = excluded.read"},
-		{&s.forgetRecent, "DELETE FROM recent WHERE minute < ?"},
-		{&s.emptied, "DELETE FROM cohort WHERE count = 0"},
 		{&s.due, "SELECT n, record FROM loop WHERE due > 0 AND due <= ? ORDER BY due LIMIT ?"},
 	} {
 		stmt, err := db.PrepareContext(ctx, one.text)
@@ -99,7 +97,7 @@ func hashOf(kind IDKind, value string) int64 {
 	_, _ = h.Write([]byte(kind))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(value))
-	return int64(h.Sum64()) //nolint:gosec // all of its bits, as a number that SQLite has
+	return int64(h.Sum64()) // all of its bits, as a number that SQLite has
 }
 
 // loopID is the kind of a loop's own id.
@@ -167,7 +165,7 @@ func (s *Store) transact(ctx context.Context, run func(*batch) error) (err error
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to take back
 	defer func() {
 		if err != nil {
 			s.lately.clear() // what it holds may not have come to be
@@ -266,32 +264,84 @@ func (b *batch) take(from source, messages []message) error {
 			return err
 		}
 	}
-	type found struct {
-		hash int64
-		loop string
-	}
-	loops := make([]found, 0, len(byLoop))
+	loops := make([]hashed, 0, len(byLoop))
 	for loop := range byLoop {
-		loops = append(loops, found{hashOf(loopID, loop), loop})
+		loops = append(loops, hashed{hashOf(loopID, loop), loop})
 	}
 	// In the order of the index, which is quicker than going to and fro in it.
-	slices.SortFunc(loops, func(x, y found) int { return cmp.Or(cmp.Compare(x.hash, y.hash), strings.Compare(x.loop, y.loop)) })
-	for _, l := range loops {
-		n, r, err := b.find(l.hash, l.loop)
+	slices.SortFunc(loops, func(x, y hashed) int { return cmp.Or(cmp.Compare(x.hash, y.hash), strings.Compare(x.loop, y.loop)) })
+	for part := range slices.Chunk(loops, many) {
+		stored, err := b.stored(part)
 		if err != nil {
 			return err
 		}
-		if r == nil {
-			if from == fromActivity {
-				continue // its event is gone, and so is what is told of it
+		for _, l := range part {
+			n, r, err := b.among(stored[l.hash], l.loop)
+			if err != nil {
+				return err
 			}
-			r = &record{loop: l.loop}
-		}
-		if err := b.put(n, r, merge(r.notes, byLoop[l.loop])); err != nil {
-			return err
+			if r == nil {
+				if from == fromActivity {
+					continue // its event is gone, and so is what is told of it
+				}
+				r = &record{loop: l.loop}
+			}
+			if err := b.put(n, r, merge(r.notes, byLoop[l.loop])); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// hashed is a loop with the number under which it is found.
+type hashed struct {
+	hash int64
+	loop string
+}
+
+// stored gives what is in the file under the numbers of some loops, at most as many as go into one statement.
+func (b *batch) stored(loops []hashed) (map[int64][]written, error) {
+	found := make(map[int64][]written, len(loops))
+	args := make([]any, 0, many)
+	for _, l := range loops {
+		if w, ok := b.lately.get(l.loop); ok {
+			found[l.hash] = append(found[l.hash], w)
+			continue
+		}
+		args = append(args, l.hash)
+	}
+	if len(args) == 0 {
+		return found, nil
+	}
+	for len(args) < many {
+		args = append(args, nil)
+	}
+	rows, err := b.on(b.prepared.findMany).QueryContext(b.ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var hash int64
+		var w written
+		if err := rows.Scan(&hash, &w.n, &w.packed); err != nil {
+			return nil, err
+		}
+		found[hash] = append(found[hash], w)
+	}
+	return found, rows.Err()
+}
+
+// among gives the loop of that id, nil where it is none of these.
+func (b *batch) among(all []written, loop string) (int64, *record, error) {
+	for _, w := range all {
+		r, err := unpack(w.packed)
+		if err != nil || r.loop == loop {
+			return w.n, r, err
+		}
+	}
+	return 0, nil, nil
 }
 
 // operation adds what was decided about a letter to the letter's loop; one about a letter that is gone says nothing any more.
@@ -313,30 +363,13 @@ func (b *batch) operation(n note) error {
 }
 
 // find gives a loop, nil where there is none.
-func (b *batch) find(hash int64, loop string) (n int64, _ *record, err error) {
-	if known, ok := b.lately.get(loop); ok {
-		r, err := unpack(known.packed)
-		return known.n, r, err
-	}
-	rows, err := b.on(b.prepared.find).QueryContext(b.ctx, hash)
+func (b *batch) find(loop string) (int64, *record, error) {
+	hash := hashOf(loopID, loop)
+	stored, err := b.stored([]hashed{{hash, loop}})
 	if err != nil {
 		return 0, nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var packed sql.RawBytes
-		if err := rows.Scan(&n, &packed); err != nil {
-			return 0, nil, err
-		}
-		r, err := unpack(packed)
-		if err != nil {
-			return 0, nil, err
-		}
-		if r.loop == loop {
-			return n, r, nil
-		}
-	}
-	return 0, nil, rows.Err()
+	return b.among(stored[hash], loop)
 }
 
 // put keeps a loop with these notes, and counts it as it now is. One without a number is new; one without a message of its own
@@ -472,13 +505,10 @@ func (b *batch) differentNotes(n int64, was, is *entry, old, now []note) error {
 	moved := was.campaign != is.campaign || was.survey != is.survey
 	var left, came []*note
 	for i, j := 0, 0; i < len(old) || j < len(now); {
-		c := 0
-		switch {
-		case i == len(old):
-			c = 1
-		case j == len(now):
+		c := 1
+		if j == len(now) {
 			c = -1
-		default:
+		} else if i < len(old) {
 			c = before(old[i], now[j])
 		}
 		switch {

@@ -22,11 +22,11 @@ const (
 	poll         = 500 * time.Millisecond
 	askConsumers = 10 * time.Second
 	// batchMessages and batchBytes are what one request for messages may bring, batchPatience how long it may take.
-	batchMessages = 1000
-	batchBytes    = 2 << 20
+	batchMessages = 500
+	batchBytes    = 1 << 20
 	batchPatience = 10 * time.Second
 	// applyNotes is how much goes into one transaction: messages, those that are about many loops once for each.
-	applyNotes = 2000
+	applyNotes = 4000
 	// lookPatience is how long one look at a stream may take.
 	lookPatience = 10 * time.Second
 	// pruneMost and dueMost are how many messages, or loops, are looked at again in one transaction.
@@ -34,6 +34,7 @@ const (
 	dueMost   = 500
 	// scrubEvery is how often what was deleted is overwritten in what is written ahead too.
 	scrubEvery = 5 * time.Second
+	tidyEvery  = time.Hour
 )
 
 // Follower keeps a [Store] up to date with the streams. It has no consumer of its own: it reads by sequence, from where the
@@ -44,9 +45,9 @@ type Follower struct {
 	log     *slog.Logger
 	streams [len(sources)]jetstream.Stream
 	asked   time.Time
-	// scrubbed is when what was deleted was last overwritten.
-	scrubbed time.Time
-	missing  bool // it was said that ACTIVITY is
+	// scrubbed is when what was deleted was last overwritten, tidied when empty counts were dropped.
+	scrubbed, tidied time.Time
+	missing          bool // it was said that ACTIVITY is
 }
 
 // NewFollower makes one.
@@ -100,7 +101,7 @@ func (f *Follower) anew(ctx context.Context, why string) error {
 
 func (f *Follower) catchUp(ctx context.Context) error {
 	if !f.store.there() {
-		return f.anew(ctx, "its file is gone")
+		return f.anew(ctx, "its file is gone or damaged")
 	}
 	if err := f.askConsumers(ctx); err != nil {
 		return err
@@ -140,6 +141,12 @@ func (f *Follower) catchUp(ctx context.Context) error {
 	}
 	if err := f.store.again(ctx); err != nil {
 		return err
+	}
+	if time.Since(f.tidied) > tidyEvery {
+		f.tidied = time.Now()
+		if err := f.store.tidy(ctx); err != nil {
+			return err
+		}
 	}
 	if time.Since(f.scrubbed) < scrubEvery {
 		return nil
@@ -276,12 +283,10 @@ func (f *Follower) tail(ctx context.Context, from source, read, last uint64) (bo
 	if err != nil {
 		return false, err
 	}
-	at := read
-	for at < last {
-		if _, gone := slices.BinarySearch(info.State.Deleted, at+1); !gone && at+1 >= info.State.FirstSeq {
+	for at := max(read+1, info.State.FirstSeq); at <= last; at++ {
+		if _, gone := slices.BinarySearch(info.State.Deleted, at); !gone {
 			return false, nil
 		}
-		at++
 	}
 	return true, f.store.apply(ctx, from, nil, read, last)
 }
@@ -356,6 +361,8 @@ func (f *Follower) askConsumers(ctx context.Context) error {
 		now.handled[service] = max(now.handled[service], handled)
 		if filters := i.Config.FilterSubjects; len(filters) > 0 {
 			now.filters[service] = filters
+		} else if one := i.Config.FilterSubject; one != "" {
+			now.filters[service] = []string{one}
 		}
 	}
 	f.asked = time.Now()

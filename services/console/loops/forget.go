@@ -153,7 +153,20 @@ func (s *Store) again(ctx context.Context) error {
 				return err
 			}
 		}
-		return b.exec(b.prepared.forgetRecent, (b.now-recentMost)/int64(time.Minute))
+		return nil
+	})
+}
+
+// tidy drops counts that have become nothing, and those that are told apart by minutes no more.
+func (s *Store) tidy(ctx context.Context) error {
+	return s.transact(ctx, func(b *batch) error {
+		for _, table := range []string{"cohort", "flow", "total"} {
+			if _, err := b.tx.ExecContext(b.ctx, "DELETE FROM "+table+" WHERE count = 0"); err != nil {
+				return err
+			}
+		}
+		_, err := b.tx.ExecContext(b.ctx, "DELETE FROM recent WHERE minute < ?", (b.now-recentMost)/int64(time.Minute))
+		return err
 	})
 }
 
@@ -172,7 +185,7 @@ func (s *Store) isDue(ctx context.Context) (due bool, err error) {
 func (s *Store) Forget(ctx context.Context, ids []ID, loopIDs []string) error {
 	err := s.transact(ctx, func(b *batch) error {
 		for _, loop := range loopIDs {
-			n, r, err := b.find(hashOf(loopID, loop), loop)
+			n, r, err := b.find(loop)
 			if err == nil && r != nil {
 				b.changed = append(b.changed, loop)
 				err = b.drop(n, r)

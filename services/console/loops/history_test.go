@@ -29,9 +29,8 @@ type history struct {
 	// seq counts what goes into EVENTS, as attempts name it.
 	seq   uint64
 	where map[string]uint64
+	// later are those who have not answered.
 	later [][]invitation
-	// bodies are of which size, from which the answers' texts follow.
-	number int
 }
 
 // chunk is how many people are invited together, every chunkEvery; one in four answers, delayChunks later.

@@ -14,7 +14,7 @@ type written struct {
 }
 
 // latelyBytes is about half of what is held.
-const latelyBytes = 2 << 20
+const latelyBytes = 1 << 20
 
 func (l *lately) get(loop string) (written, bool) {
 	w, ok := l.young[loop]

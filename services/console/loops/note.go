@@ -358,10 +358,12 @@ func (u *unpacker) entry(e *entry) {
 }
 
 func (u *unpacker) note(n *note, last int64) {
-	n.source, n.seq, n.at = source(u.number()), u.number(), last+u.signed()
-	if int(n.source) >= len(sources) {
-		u.err = errRecord
+	from := u.number()
+	if from >= uint64(len(sources)) {
+		u.in, u.err = nil, errRecord
+		return
 	}
+	n.source, n.seq, n.at = source(from), u.number(), last+u.signed()
 	has := u.number()
 	n.event, n.what = u.text(), u.text()
 	for _, t := range [...]struct {

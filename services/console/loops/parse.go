@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,7 +130,7 @@ func renamed(subject string, body []byte) []byte {
 	return body
 }
 
-// taskOf tells two tasks of a response apart, where it has several.
+// ids gives those by which the loop of an event is found.
 func (f *fields) ids(eventID string) []ID {
 	all := make([]ID, 0, 6)
 	add := func(kind IDKind, values ...string) {
@@ -317,5 +316,3 @@ var vendors = func() map[string]string {
 	}
 	return all
 }()
-
-var errNoMessages = errors.New("no messages")

@@ -56,8 +56,8 @@ var pragmas = []string{"busy_timeout(10000)", "secure_delete(on)", "synchronous(
 const (
 	// readers is how many queries run at the same time, each with a cache of readCache KiB.
 	readers    = 4
-	readCache  = 1 << 10
-	writeCache = 8 << 10
+	readCache  = 512
+	writeCache = 6 << 10
 	// walPages is after how many pages of 4 KiB what was written goes into the file itself.
 	walPages = 2000
 )
@@ -78,6 +78,7 @@ type Store struct {
 	lately  lately
 	next    int64       // number of the next loop
 	dirty   atomic.Bool // something was deleted whose bytes may still be in what is written ahead
+	broken  atomic.Bool // a query found the file damaged
 	world   atomic.Pointer[world]
 
 	progress progress
@@ -170,7 +171,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to take back
 	if _, err := tx.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
 		return err
 	}
@@ -194,15 +195,16 @@ func (s *Store) anew(ctx context.Context) error {
 	}
 	s.progress.reset()
 	s.watchers.all()
+	s.broken.Store(false)
 	return s.open(ctx)
 }
 
-// there tells whether the file is the one that was opened.
+// there tells whether the file is the one that was opened, and good as far as is known.
 func (s *Store) there() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now, err := os.Stat(s.path)
-	return err == nil && s.file != nil && os.SameFile(now, s.file)
+	return err == nil && s.file != nil && os.SameFile(now, s.file) && !s.broken.Load()
 }
 
 func (s *Store) shut() {
@@ -288,7 +290,11 @@ func (s *Store) recall(ctx context.Context) error {
 func (s *Store) query(ctx context.Context, run func(context.Context, *sql.DB) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return run(ctx, s.read)
+	err := run(ctx, s.read)
+	if damaged(err) {
+		s.broken.Store(true)
+	}
+	return err
 }
 
 // position is how far a stream has been read.

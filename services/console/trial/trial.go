@@ -177,7 +177,7 @@ type pair struct {
 
 func (t Trial) prepare() *running {
 	r := &running{
-		Trial: t, Result: &Result{From: t.From, To: t.To, Survey: t.Survey, Differences: []Difference{}},
+		Trial: t, Result: &Result{From: t.From, To: t.To, Survey: t.Survey, Rules: []*Rule{}, Differences: []Difference{}},
 		seen: map[string]bool{}, rules: pairs(t.Before.Rules(), t.After.Rules()),
 	}
 	for _, p := range r.rules {

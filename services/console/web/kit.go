@@ -138,7 +138,7 @@ func Ago(t time.Time) g.Node {
 		return g.Text("–")
 	}
 	return html.Time(html.DateTime(t.UTC().Format(time.RFC3339Nano)), html.Data("ago", ""),
-		html.TitleAttr(t.UTC().Format("2006-01-02 15:04:05 UTC")), g.Text(AgoText(t, time.Now())))
+		html.Title(t.UTC().Format("2006-01-02 15:04:05 UTC")), g.Text(AgoText(t, time.Now())))
 }
 
 // AgoText says how long a moment is past, or will take to come: "just now", "5 minutes ago", "in 2 hours".

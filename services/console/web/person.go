@@ -74,7 +74,7 @@ func SetCookie(r *httpdoor.Request, to *httpdoor.Response, name, value string, s
 	if to.Header == nil {
 		to.Header = http.Header{}
 	}
-	to.Header.Add("Set-Cookie", (&http.Cookie{
+	to.Header.Add("Set-Cookie", (&http.Cookie{ //nolint:gosec // Secure wherever the connection is: not everybody has TLS within their own network
 		Name: CookieName(r, name), Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: r.Encrypted, SameSite: http.SameSiteLaxMode,
 	}).String())
 }

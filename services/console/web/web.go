@@ -150,7 +150,7 @@ func (p *Rendered) frame() g.Node {
 			p.header(),
 			html.Main(html.ID("main"), html.TabIndex("-1"), g.If(p.view.Live != "", html.Data("live", p.view.Live)),
 				html.H1(g.Text(p.view.Title)), g.Group(p.view.Body)),
-			html.Footer(g.Text("All times are in UTC.")),
+			html.Footer(g.Text("All times are in UTC. "), html.A(html.Href("/openapi.yaml"), g.Text("API"))),
 		),
 	))
 }

@@ -61,7 +61,7 @@ func TestAGroupOfFiftyDeadLettersIsEditedAndReplayed(t *testing.T) {
 	in.signIn("Dead letters")
 	in.do("choosing what to do",
 		chromedp.Click(chromedp.CSS(`#causes tbody a`)),
-		choose("Edit and replay all"),
+		press("Edit and replay all"),
 		headed(fmt.Sprintf("Edit and replay %d dead letters", letters)),
 	)
 	if field := ask(in, "the field to change", chromedp.Value(chromedp.CSS(`input[name="field"]`))); field != "accountId" {
