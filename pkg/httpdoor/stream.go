@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,13 +31,16 @@ type Events struct {
 	connection *http.ResponseController
 }
 
+// lineEnds makes all that ends a line in a stream of events the same: what follows it must be data as well.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 // Send sends an event of that name; its data may have several lines. An error means that nobody listens any more.
 func (e *Events) Send(name string, data []byte) error {
 	var b bytes.Buffer
 	b.WriteString("event: " + name + "\n")
-	for line := range bytes.Lines(data) {
+	for line := range strings.Lines(lineEnds.Replace(string(data))) {
 		b.WriteString("data: ")
-		b.Write(bytes.TrimRight(line, "\r\n"))
+		b.WriteString(strings.TrimSuffix(line, "\n"))
 		b.WriteByte('\n')
 	}
 	b.WriteByte('\n')

@@ -81,6 +81,16 @@ func TestAStreamSendsEventsUntilTheDoorCloses(t *testing.T) {
 	if text := strings.Join(got, "\n"); !strings.Contains(text, "event: said\ndata: 1\ndata: hello") {
 		t.Errorf("sent:\n%s", text)
 	}
+	events <- "a\revent: end\r\rdata: b\r\nc" // a lone carriage return ends a line too
+	got = nil
+	for line := range lines {
+		if got = append(got, line); line == "data: c" {
+			break
+		}
+	}
+	if text := strings.Join(got, "\n"); !strings.Contains(text, "event: said\ndata: 1\ndata: a\ndata: event: end\ndata: \ndata: data: b\ndata: c") {
+		t.Errorf("sent:\n%q", text)
+	}
 	stop()
 	select {
 	case err := <-ended:

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
@@ -179,11 +181,27 @@ func (d *desk) causes(_ context.Context, r *httpdoor.Request) (*httpdoor.Respons
 // whole is one letter with all that is known of it.
 type whole struct {
 	Standing
+	// Headers are those that say nothing about people; all of them where the body is shown.
 	Headers map[string][]string `json:"headers"`
 	// Fields are the paths of the body's fields: they show what is there without what it says.
 	Fields     []string        `json:"fields"`
 	Body       json.RawMessage `json:"body,omitempty"`
 	Operations []*Operation    `json:"operations"`
+
+	all nats.Header
+}
+
+// reveal shows what is about people, to somebody whose look was recorded.
+func (w *whole) reveal(body []byte, operations []*Operation) {
+	w.Headers, w.Body, w.Operations = w.all, shownBody(body), operations
+}
+
+// led refuses browsers, which can be led to an address by a link or a page of another site, and take along who is signed in.
+func led(r *httpdoor.Request) error {
+	if r.Header.Get("Cookie") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
+		return nil
+	}
+	return httpdoor.NewProblem(http.StatusForbidden, "a browser shows the body on the page of the dead letter, to who says there why")
 }
 
 func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
@@ -209,6 +227,9 @@ func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response
 		if err := operator(r); err != nil {
 			return nil, err
 		}
+		if err := led(r); err != nil {
+			return nil, err
+		}
 		look, err := d.person(r, r.Query.Get("by"), "body", r.Query.Get("body"))
 		if err != nil {
 			return nil, err
@@ -216,7 +237,7 @@ func (d *desk) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response
 		if err := d.looked(ctx, sequence, look); err != nil {
 			return nil, err
 		}
-		answer.Body, answer.Operations = shownBody(body), d.book.history(answer.Letter)
+		answer.reveal(body, d.book.history(answer.Letter))
 	}
 	return &httpdoor.Response{Body: answer}, nil
 }
@@ -235,7 +256,9 @@ func (d *desk) whole(ctx context.Context, sequence uint64) (whole, []byte, error
 	if err != nil && !errors.Is(err, errGone) {
 		return whole{}, nil, err
 	}
-	return whole{Standing: s, Headers: m.Header, Fields: fieldsOf(body), Operations: d.book.history(s.Letter)}, body, nil
+	return whole{
+		Standing: s, Headers: plainOf(m.Header), Fields: fieldsOf(body), Operations: d.book.history(s.Letter), all: m.Header,
+	}, body, nil
 }
 
 func sequenceOf(r *httpdoor.Request) (uint64, error) {
@@ -270,7 +293,7 @@ func walk(fields []string, path string, value any) []string {
 	switch v := value.(type) {
 	case map[string]any:
 		for name, inner := range v {
-			fields = walk(fields, strings.TrimPrefix(path+"."+name, "."), inner)
+			fields = walk(fields, strings.TrimPrefix(path+"."+contract.Shown(name), "."), inner)
 		}
 		return fields
 	case []any:

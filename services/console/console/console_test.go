@@ -457,6 +457,22 @@ func TestDiscardedLettersAreOutOfTheWay(t *testing.T) {
 	bustest.Eventually(t, "accepted", func() bool { return len(f.tasker.accepted()) == 1 })
 }
 
+func TestHeadersAboutPeopleAreShownWithTheBody(t *testing.T) {
+	f := start(t)
+	f.broker.Publish(subjects.FeedbackDeliveryLate, feedback(1), "ce-loopid", "L-1", "ce-customer", "Ada Lovelace", "X-Mail", "ada@example.com")
+	f.waits(1)
+	if got := f.Get("/dead-letters/1").Want(200).Body; strings.Contains(got, "Ada") || strings.Contains(got, "ada@") || !strings.Contains(got, "L-1") {
+		t.Error(got)
+	}
+	for _, got := range []string{
+		f.Get("/dead-letters/1?by=eve&body=why").Want(200).Body, f.Post("/dead-letters/1/show", `{"by":"eve","why":"why"}`).Want(200).Body,
+	} {
+		if !strings.Contains(got, "Ada Lovelace") || !strings.Contains(got, "ada@example.com") {
+			t.Error(got)
+		}
+	}
+}
+
 func TestABodyIsShownToWhoSaysWhyAndThatIsKept(t *testing.T) {
 	f := start(t)
 	f.fail(1, 1)
@@ -466,6 +482,12 @@ func TestABodyIsShownToWhoSaysWhyAndThatIsKept(t *testing.T) {
 	}
 	if l := f.letter(1); !slices.Equal(l.Fields, []string{"accountId", "responseId", "subject", "text"}) || l.Headers["Ce-Loopid"] == nil && l.Headers["ce-loopid"] == nil {
 		t.Errorf("fields %v, headers %v", l.Fields, l.Headers)
+	}
+	for _, browser := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-origin"}, {"Cookie", "closeloop-by=ada"}} {
+		f.Get("/dead-letters/1?by=ada&format=json&body=led+here", browser...).WantProblem(403)
+	}
+	if n := len(f.letter(1).Operations); n != 0 {
+		t.Errorf("a link had %d looks recorded", n)
 	}
 	f.Get("/dead-letters/1?body=&by=ada").WantProblem(400, "body")
 	f.Get("/dead-letters/1?body=curious").WantProblem(400, "by")

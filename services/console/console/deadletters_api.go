@@ -81,7 +81,7 @@ func (d *desk) show(ctx context.Context, r *httpdoor.Request) (*httpdoor.Respons
 	if err := d.looked(ctx, sequence, look); err != nil {
 		return nil, err
 	}
-	w.Body, w.Operations = shownBody(body), d.book.history(w.Letter)
+	w.reveal(body, d.book.history(w.Letter))
 	return &httpdoor.Response{Body: w}, nil
 }
 
@@ -369,7 +369,7 @@ func (d *desk) previewOne(ctx context.Context, a askedMany, sequence uint64, p *
 		if parsed, err := tree(before); err == nil { // with its fields in the order of those after
 			before = written(parsed)
 		}
-		p.Sample = &PreviewSample{Sequence: sequence, Before: maskBody(before), After: maskBody(after)}
+		p.Sample = &PreviewSample{Sequence: sequence, Before: maskBody(before), After: maskMended(after, a.Edit)}
 	}
 	o.Body, o.Edited = after, true
 	_, err = d.prepare(ctx, &o)

@@ -180,7 +180,11 @@ func unchanged(name, message string) error {
 func tree(body []byte) (map[string]any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
-	value, err := branch(decoder)
+	var value any
+	err := errDeep
+	if json.Valid(body) { // which also bounds how deep it is
+		value, err = branch(decoder)
+	}
 	object, ok := value.(map[string]any)
 	switch _, rest := decoder.Token(); {
 	case err == nil && ok && rest == io.EOF:

@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -244,9 +245,6 @@ func (s *jobs) work(ctx context.Context, j *Job) (more bool, err error) {
 	if err := s.desk.refresh(ctx); err != nil {
 		return false, err
 	}
-	if j.Left > 0 && !s.desk.letters.reached(j.Sequences[len(j.Sequences)-1]) {
-		return false, errors.New("the dead letters have not been read so far yet")
-	}
 	for until := s.now().Add(jobSlice); j.Left > 0 && !j.sampled(); {
 		if s.now().After(until) || ctx.Err() != nil {
 			return true, ctx.Err()
@@ -280,6 +278,11 @@ func (s *jobs) one(ctx context.Context, j *Job, letter uint64) (Done, error) {
 	if made := s.desk.book.under(letter, j.ID); made != nil {
 		return answer(made), nil
 	}
+	if _, known := s.desk.book.look(letter); !known {
+		if _, err := s.desk.letter(ctx, letter); err == nil {
+			return Done{}, errors.New("the dead letters have not been read so far yet")
+		}
+	}
 	done, err := s.desk.decide(ctx, j.operation(letter))
 	if err != nil {
 		return instead(letter, err)
@@ -300,8 +303,7 @@ func (s *jobs) record(ctx context.Context, j *Job) error {
 	if err != nil {
 		return err
 	}
-	id := "job:" + j.ID + ":" + strconv.FormatUint(j.sequence, 10) + ":" + s.me
-	sequence, err := s.desk.bus.Record(ctx, topology.JobSubject(j.ID), id, content, j.sequence)
+	sequence, err := s.desk.bus.Record(ctx, topology.JobSubject(j.ID), "job:"+uuid.NewString(), content, j.sequence)
 	if errors.Is(err, bus.ErrOvertaken) {
 		return errElsewhere
 	}

@@ -239,13 +239,21 @@ func jobLink(id string) g.Node {
 // plainHeaders are those that say nothing about people; others may hold anything.
 var plainHeaders = []string{"ce-id", "ce-source", "ce-type", "ce-time", "ce-loopid", "ce-specversion", "ce-datacontenttype", "content-type", "traceparent"}
 
-// headersTable shows the headers of the bus, and of the envelope those that are nobody's.
-func headersTable(h nats.Header) g.Node {
-	var rows []web.Row
-	for _, name := range slices.Sorted(maps.Keys(h)) {
+// plainOf gives the headers of the bus, and of the envelope those that are nobody's.
+func plainOf(h nats.Header) map[string][]string {
+	plain := map[string][]string{}
+	for name, values := range h {
 		if strings.HasPrefix(name, "Closeloop-") || slices.Contains(plainHeaders, strings.ToLower(name)) {
-			rows = append(rows, web.Cells(web.Code(name), g.Text(strings.Join(h[name], ", "))))
+			plain[name] = values
 		}
+	}
+	return plain
+}
+
+func headersTable(plain map[string][]string) g.Node {
+	var rows []web.Row
+	for _, name := range slices.Sorted(maps.Keys(plain)) {
+		rows = append(rows, web.Cells(web.Code(name), g.Text(strings.Join(plain[name], ", "))))
 	}
 	return web.TableOf("Headers of the event, and of its way", web.Texts("Header", "Value"), rows)
 }

@@ -17,10 +17,10 @@ import (
 )
 
 func (d *desk) erasureRoutes(s *site, f *forgetter) {
-	s.operate(http.MethodPost, "/erasures", func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	s.operate(http.MethodPost, "/erasures", d.fresh(func(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		return d.erase(ctx, r, f)
-	})
-	s.read("/erasures", func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	}))
+	s.read("/erasures", d.fresh(func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		if err := knownIn(r.Query); err != nil {
 			return nil, err
 		}
@@ -31,14 +31,14 @@ func (d *desk) erasureRoutes(s *site, f *forgetter) {
 		return &httpdoor.Response{Body: struct {
 			Erasures []*Erasure `json:"erasures"`
 		}{all}}, nil
-	})
-	s.read("/erasures/{id}", func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	}))
+	s.read("/erasures/{id}", d.fresh(func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 		e, ok := f.book.find(r.Param("id"))
 		if !ok {
 			return nil, httpdoor.NotFound("there is no such erasure; its receipt may have expired")
 		}
 		return &httpdoor.Response{Body: e.shown()}, nil
-	})
+	}))
 }
 
 // askedErasure is the body of a request to forget somebody. Whom, and not whom to keep: what is left out is not known.

@@ -98,13 +98,6 @@ func (f *follower) look(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return f.stream.CachedInfo(), nil
 }
 
-// reached tells whether that message has been read, or is known to be gone.
-func (f *follower) reached(sequence uint64) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.read >= sequence
-}
-
 // message reads one message whole.
 func (f *follower) message(ctx context.Context, sequence uint64) (*jetstream.RawStreamMsg, error) {
 	f.mu.Lock()

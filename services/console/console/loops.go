@@ -113,12 +113,31 @@ func (p *loopPages) find(ctx context.Context, q loops.Query) (loops.Page, error)
 		return found, unreadable(err)
 	}
 	found.Loops = listed(found.Loops)
+	for i := range found.Loops {
+		found.Loops[i] = masked(found.Loops[i])
+	}
 	return found, nil
+}
+
+// masked leaves out of what a list shows ids that are not plain: some callers' ids of people are their addresses.
+func masked(l loops.Summary) loops.Summary {
+	l.Order, l.Contact = shownID(l.Order), shownID(l.Contact)
+	return l
+}
+
+func shownID(id string) string {
+	if plain.MatchString(id) {
+		return id
+	}
+	return dots(id)
 }
 
 // unreadable is the problem of a read model that does not answer.
 func unreadable(err error) error {
-	if errors.Is(err, loops.ErrUnknown) {
+	switch {
+	case errors.Is(err, loops.ErrQuery):
+		return web.Wrong("before", "must be the next of a page of the same list")
+	case errors.Is(err, loops.ErrUnknown):
 		return httpdoor.NotFound("no loop of this id is known; it may have expired, or the person was forgotten")
 	}
 	return web.Unread(err)
@@ -224,7 +243,9 @@ func campaignField(value string, campaigns []string) g.Node {
 }
 
 // rowID is the id of a loop's row in the page.
-func rowID(id string) string { return "loop-" + url.QueryEscape(id) }
+func rowID(id string) string { return rowPrefix + url.QueryEscape(id) }
+
+const rowPrefix = "loop-"
 
 func loopRow(l loops.Summary) web.Row {
 	waits := g.Text("–")

@@ -3,8 +3,11 @@ package console
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"net/url"
 	"slices"
+	"strings"
 
 	g "maragu.dev/gomponents"
 	"maragu.dev/gomponents/html"
@@ -16,10 +19,10 @@ import (
 // parts sends to a page what of it has changed.
 type parts struct {
 	to   *httpdoor.Events
-	sent map[string]string // by id
+	sent map[string][sha256.Size]byte // the hash of each, by id
 }
 
-func newParts(to *httpdoor.Events) *parts { return &parts{to, map[string]string{}} }
+func newParts(to *httpdoor.Events) *parts { return &parts{to, map[string][sha256.Size]byte{}} }
 
 // send sends those that differ from what was sent before.
 func (p *parts) send(ids []string, nodes map[string]g.Node) error {
@@ -29,9 +32,10 @@ func (p *parts) send(ids []string, nodes map[string]g.Node) error {
 		if err := nodes[id].Render(&one); err != nil {
 			return err
 		}
-		if text := one.String(); p.sent[id] != text {
-			p.sent[id] = text
-			b.WriteString(text + "\n")
+		if hash := sha256.Sum256(one.Bytes()); p.sent[id] != hash {
+			p.sent[id] = hash
+			b.Write(one.Bytes())
+			b.WriteByte('\n')
 		}
 	}
 	if b.Len() == 0 {
@@ -60,11 +64,14 @@ func (p *loopPages) listLive(ctx context.Context, r *httpdoor.Request, to *httpd
 
 // sendRows sends the rows of the first page, and those that were on it and have changed so that they are not any more.
 func (p *loopPages) sendRows(ctx context.Context, q loops.Query, changed []string, page *parts) error {
-	found, err := p.store.Find(ctx, q)
+	found, err := p.find(ctx, q)
 	if err != nil {
 		return err
 	}
 	all := found.Loops
+	if len(changed) == 0 { // nothing was sent yet, or so much has changed that it is not listed
+		changed = page.loops()
+	}
 	for _, id := range changed {
 		if _, was := page.sent[rowID(id)]; was && !slices.ContainsFunc(all, func(l loops.Summary) bool { return l.ID == id }) {
 			l, err := p.store.Loop(ctx, id)
@@ -74,7 +81,7 @@ func (p *loopPages) sendRows(ctx context.Context, q loops.Query, changed []strin
 			if err != nil {
 				return err
 			}
-			all = append(all, l.Summary)
+			all = append(all, masked(l.Summary))
 		}
 	}
 	ids, nodes := []string{}, map[string]g.Node{}
@@ -83,6 +90,17 @@ func (p *loopPages) sendRows(ctx context.Context, q loops.Query, changed []strin
 		ids, nodes[id] = append(ids, id), loopRow(l).With(html.Data("into", rowsID))
 	}
 	return page.send(ids, nodes)
+}
+
+// loops gives those whose rows were sent.
+func (p *parts) loops() []string {
+	var all []string
+	for row := range p.sent {
+		if id, err := url.QueryUnescape(strings.TrimPrefix(row, rowPrefix)); err == nil {
+			all = append(all, id)
+		}
+	}
+	return all
 }
 
 // oneLive sends the parts of a loop's page that have changed.
@@ -100,10 +118,11 @@ func (p *loopPages) oneLive(ctx context.Context, r *httpdoor.Request, to *httpdo
 	}
 }
 
-// next waits until something has happened to a loop; false when nothing will any more.
+// next waits until something may have happened to a loop; false when nothing will any more. So much may have changed that it is
+// not listed.
 func next(changes <-chan []string, id string) bool {
 	for changed := range changes {
-		if slices.Contains(changed, id) {
+		if len(changed) == 0 || slices.Contains(changed, id) {
 			return true
 		}
 	}

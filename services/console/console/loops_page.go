@@ -194,7 +194,11 @@ func fieldsNode(h happening) g.Node {
 	for _, f := range flatFields(h.Fields) {
 		facts = append(facts, web.Fact{Name: f.path, Says: g.Text(f.value)})
 	}
-	return web.Details(fmt.Sprintf("fields-%d", h.Place.Sequence), web.Plural(len(facts), "field")+" (personal ones masked)", web.Facts(facts...), html.P(g.Text("Event "), web.Code(h.ID)))
+	count := web.Plural(len(facts), "field")
+	if len(facts) == flatMost {
+		count = "The first " + count
+	}
+	return web.Details(fmt.Sprintf("fields-%d", h.Place.Sequence), count+" (personal ones masked)", web.Facts(facts...), html.P(g.Text("Event "), web.Code(h.ID)))
 }
 
 func attempts(h happening) g.Node {
@@ -263,7 +267,7 @@ func waited(d time.Duration) string {
 // shared tells that a call was for others as well, and how many it would have been one by one.
 func shared(a attempt, c activity.Call) string {
 	var parts []string
-	if a.Wave > 1 {
+	if a.Wave > 1 && c.EventID == "" {
 		parts = append(parts, "one of "+web.Count(a.Wave)+" in this call")
 	}
 	if c.InsteadOf > 1 {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/services/console/loops"
@@ -96,8 +97,11 @@ func (p *loopPages) story(ctx context.Context, id string) (*story, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &story{Loop: l, Timeline: p.timeline(entries)}
-	s.Links = p.linksOf(l.IDs, entries)
+	s := &story{Loop: l, Links: p.linksOf(l.IDs, entries), Timeline: p.timeline(entries)}
+	s.Summary, s.IDs = masked(s.Summary), slices.Clone(s.IDs)
+	for i := range s.IDs {
+		s.IDs[i].Value = shownID(s.IDs[i].Value)
+	}
 	return s, nil
 }
 
@@ -109,7 +113,9 @@ func (p *loopPages) timeline(entries []loops.Entry) []happening {
 		switch e.Stream {
 		case topology.Events:
 			one := happeningOf(e)
-			events[one.ID] = len(all)
+			if _, twice := events[one.ID]; !twice { // the first is the one that services try
+				events[one.ID] = len(all)
+			}
 			all = append(all, one)
 		case topology.DeadLetters:
 			all = append(all, p.letterAndDone(e)...)
@@ -133,9 +139,10 @@ func (p *loopPages) timeline(entries []loops.Entry) []happening {
 
 // happeningOf is an event as its message says it.
 func happeningOf(e loops.Entry) happening {
-	one := happening{Kind: anEvent, At: e.At, Place: e.Place, Type: e.Type, ID: e.Header.Get("ce-id"), By: e.Header.Get("ce-source"), Gone: e.Gone}
+	// One that breaks its contract has an envelope, or what stands in for it, all the same.
+	envelope, _, _ := event.Open(e.Type, e.Header, e.Body, event.Origin{Stream: e.Stream, Sequence: e.Sequence, Time: e.At})
+	one := happening{Kind: anEvent, At: e.At, Place: e.Place, Type: e.Type, ID: envelope.ID, By: envelope.Source, Gone: e.Gone}
 	if e.Event != nil {
-		one.ID, one.By = e.Event.ID, e.Event.Source
 		if !e.Event.Time.IsZero() && e.At.Sub(e.Event.Time) > time.Second {
 			one.Happened = e.Event.Time
 		}
@@ -185,10 +192,10 @@ func (p *loopPages) linksOf(ids []loops.ID, entries []loops.Entry) []idLink {
 	links := []idLink{}
 	for _, id := range ids {
 		address := p.links.of(id)
-		if id.Kind == loops.Task {
-			address = cmp.Or(address, told[id.Value])
+		if to := told[id.Value]; id.Kind == loops.Task && !web.Local(to) { // an event leads to no page of ours
+			address = cmp.Or(address, to)
 		}
-		if reachable(address) {
+		if plain.MatchString(id.Value) && reachable(address) {
 			links = append(links, idLink{id, address})
 		}
 	}
@@ -201,5 +208,6 @@ func (v VendorLinks) of(id loops.ID) string {
 		loops.Task: v.Task, loops.Response: v.Response, loops.Recognition: v.Recognition, loops.Interaction: v.Interaction,
 		loops.Contact: v.Contact, loops.Order: v.Order, loops.Request: v.Request,
 	}[id.Kind]
-	return strings.ReplaceAll(template, idPlace, url.PathEscape(id.Value))
+	escaped := strings.ReplaceAll(url.QueryEscape(id.Value), "+", "%20") // good in a path too, and adds no parameter to a query
+	return strings.ReplaceAll(template, idPlace, escaped)
 }

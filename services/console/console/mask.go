@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/services/console/web"
 )
 
@@ -54,8 +56,29 @@ var free = []string{"values", "labels", "attributes"}
 
 // maskBody gives a body with everything masked that may be about a person: names, addresses, links, answers and free texts, and
 // every field that is not known. It is JSON whatever the body is, in the order of the body.
-func maskBody(body []byte) json.RawMessage {
-	m := masker{decoder: json.NewDecoder(bytes.NewReader(body))}
+func maskBody(body []byte) json.RawMessage { return maskBut(body, nil) }
+
+// maskMended masks a body that changes were made in. What they have moved or rewritten is masked whatever field it is in now: nobody
+// shall read a name by giving it to a field that is shown.
+func maskMended(body []byte, changes []Change) json.RawMessage {
+	var moved []string
+	for _, c := range changes {
+		switch c.Op {
+		case opRename:
+			moved = append(moved, c.To)
+		case opReplace:
+			steps := slices.DeleteFunc(stepsOf(c.Field), func(step string) bool { return strings.HasPrefix(step, "[") })
+			moved = append(moved, steps[len(steps)-1], c.Field)
+		}
+	}
+	return maskBut(body, moved)
+}
+
+// depthMost is how deep a body may be to be shown masked field by field: no event of ours is nearly as deep.
+const depthMost = 64
+
+func maskBut(body []byte, moved []string) json.RawMessage {
+	m := masker{decoder: json.NewDecoder(bytes.NewReader(body)), moved: moved}
 	m.decoder.UseNumber()
 	if err := m.value(nil); err != nil || !m.over() {
 		text, _ := json.Marshal(dots(string(body))) // a text always can
@@ -67,8 +90,13 @@ func maskBody(body []byte) json.RawMessage {
 // masker copies a JSON value token by token.
 type masker struct {
 	decoder *json.Decoder
-	out     bytes.Buffer
+	// moved are names of fields of which nothing is shown.
+	moved []string
+	depth int
+	out   bytes.Buffer
 }
+
+var errDeep = errors.New("the body is too deep")
 
 // over tells that nothing follows the value.
 func (m *masker) over() bool {
@@ -86,12 +114,12 @@ func (m *masker) value(path []string) error {
 	case json.Delim:
 		return m.inner(t, path)
 	case string:
-		if !isShown(path, t) {
+		if !m.shows(path, t) {
 			t = dots(t)
 		}
 		m.write(t)
 	case json.Number:
-		if isShown(path, t.String()) {
+		if m.shows(path, t.String()) {
 			m.write(t)
 		} else {
 			m.write("••••")
@@ -106,6 +134,10 @@ func (m *masker) value(path []string) error {
 
 // inner copies an object or a list.
 func (m *masker) inner(open json.Delim, path []string) error {
+	if m.depth++; m.depth > depthMost {
+		return errDeep
+	}
+	defer func() { m.depth-- }()
 	m.out.WriteString(open.String())
 	for first := true; m.decoder.More(); first = false {
 		if !first {
@@ -117,7 +149,7 @@ func (m *masker) inner(open json.Delim, path []string) error {
 			if err != nil {
 				return err
 			}
-			m.write(name)
+			m.write(contract.Shown(fmt.Sprint(name)))
 			m.out.WriteByte(':')
 			at = append(slices.Clone(path), fmt.Sprint(name))
 		}
@@ -136,6 +168,10 @@ func (m *masker) inner(open json.Delim, path []string) error {
 func (m *masker) write(v any) {
 	text, _ := json.Marshal(v) // texts, numbers and null always can
 	m.out.Write(text)
+}
+
+func (m *masker) shows(path []string, value string) bool {
+	return isShown(path, value) && !slices.ContainsFunc(path, func(name string) bool { return slices.Contains(m.moved, name) })
 }
 
 // isShown tells that a value may be seen, by the names of the fields it stands in.
@@ -166,7 +202,10 @@ func dots(text string) string {
 	return "•••• (" + web.Plural(utf8.RuneCountInString(text), "character") + ")"
 }
 
-// flatFields are the fields of what [maskBody] gave, in order, by their paths; empty ones are left out.
+// flatMost is how many fields of one body are listed.
+const flatMost = 500
+
+// flatFields are the first fields of what [maskBody] gave, in order, by their paths; empty ones are left out.
 func flatFields(masked json.RawMessage) []leaf {
 	decoder := json.NewDecoder(bytes.NewReader(masked))
 	decoder.UseNumber()
@@ -178,18 +217,18 @@ func flatFields(masked json.RawMessage) []leaf {
 // collect flattens the next value of what is known to be JSON.
 func collect(decoder *json.Decoder, path string, into *[]leaf) {
 	token, err := decoder.Token()
-	if err != nil {
+	if err != nil || len(*into) >= flatMost {
 		return
 	}
 	switch token {
 	case json.Delim('{'):
-		for decoder.More() {
+		for decoder.More() && len(*into) < flatMost {
 			name, _ := decoder.Token()
 			collect(decoder, strings.TrimPrefix(path+"."+fmt.Sprint(name), "."), into)
 		}
 		_, _ = decoder.Token()
 	case json.Delim('['):
-		for n := 0; decoder.More(); n++ {
+		for n := 0; decoder.More() && len(*into) < flatMost; n++ {
 			collect(decoder, path+"["+strconv.Itoa(n)+"]", into)
 		}
 		_, _ = decoder.Token()

@@ -3,6 +3,8 @@ package console
 import (
 	"strings"
 	"testing"
+
+	"github.com/closeloop/closeloop/services/console/loops"
 )
 
 func TestWhatIsAboutAPersonIsMasked(t *testing.T) {
@@ -31,10 +33,49 @@ func TestWhatIsAboutAPersonIsMasked(t *testing.T) {
 		"letters that are not ASCII": {`{"x":"Käthe"}`, `{"x":"•••• (5 characters)"}`},
 		"markup":                     {`{"requestId":"<script>"}`, `{"requestId":"•••• (8 characters)"}`},
 		"nothing":                    {``, `""`},
+		"an e-mail for a name":       {`{"ada@example.com":1}`, `{"(name not shown)":"••••"}`},
+		"too deep":                   {strings.Repeat(`{"a":`, 65) + "1" + strings.Repeat("}", 65), `"•••• (391 characters)"`},
+		"lists that are too deep":    {strings.Repeat("[", 1000), `"•••• (1,000 characters)"`},
 	} {
 		if got := string(maskBody([]byte(tt.body))); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, tt.want)
 		}
+	}
+}
+
+func TestAChangeBringsNothingToLight(t *testing.T) {
+	const body = `{"contact":{"firstName":"Ada","language":"EN"},"externalId":"ada@example.com","values":{"why":"late"},"members":[{"token":"t0k"}]}`
+	for name, tt := range map[string]struct {
+		change Change
+		secret string
+	}{
+		"a field is given a name that is shown":    {Change{Op: opRename, Field: "contact.firstName", To: "ownerId"}, `"Ada"`},
+		"in a list":                                {Change{Op: opRename, Field: "members[].token", To: "taskId"}, `"t0k"`},
+		"what is shown is rewritten":               {Change{Op: opReplace, Field: "externalId", Text: "@", With: "_"}, "ada_example"},
+		"free fields are given a name that is not": {Change{Op: opRename, Field: "values", To: "contact2"}, `"late"`},
+	} {
+		after, err := change([]byte(body), false, []Change{tt.change})
+		if err != nil || !strings.Contains(string(after), tt.secret) {
+			t.Fatalf("%s: %s %v", name, after, err)
+		}
+		if got := string(maskMended(after, []Change{tt.change})); strings.Contains(got, tt.secret) || !strings.Contains(got, `"language":"EN"`) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestOfManyFieldsTheFirstAreListed(t *testing.T) {
+	many := maskBody([]byte(`{"values":{"list":[` + strings.Repeat("1,", 200_000) + `1]},"requestId":"A"}`))
+	if got := len(flatFields(many)); got != flatMost {
+		t.Errorf("%d fields", got)
+	}
+}
+
+func TestAnIdAddsNothingToAVendorsAddress(t *testing.T) {
+	links := VendorLinks{Order: "https://erp.example/{id}?order={id}"}
+	const want = "https://erp.example/a%20b%26c%3Dd%2F..%3Fe?order=a%20b%26c%3Dd%2F..%3Fe"
+	if got := links.of(loops.ID{Kind: loops.Order, Value: "a b&c=d/..?e"}); got != want {
+		t.Error(got)
 	}
 }
 

@@ -278,6 +278,32 @@ func TestALoopIsToldWhole(t *testing.T) {
 	}
 }
 
+func TestAnAddressForAnIdIsMaskedWhereverALoopIsShown(t *testing.T) {
+	f := with(t, servicetest.Env{"CONSOLE_LINK_CONTACT": "https://crm.example/{id}"})
+	f.broker.Publish(subjects.SurveyLinkRequested,
+		`{"requestId":"REQ-1","contact":{"externalId":"ada@example.com"},"transaction":{"externalId":"order of ada@example.com"}}`, "ce-id", "E-1", "ce-loopid", "L-1")
+	f.broker.Publish(subjects.TaskCreated, `{"responseId":"R_1","taskId":"4","objectId":"5","url":"/dead-letters/1?format=json"}`, "ce-id", "E-2", "ce-loopid", "L-1")
+	f.knows(1)
+	bustest.Eventually(t, "the task is known", func() bool { return strings.Contains(f.Get("/loops/L-1").Body, "task.created") })
+	if l := f.loops("?contact=ada@example.com").Loops; len(l) != 1 || l[0].Contact != "•••• (15 characters)" {
+		t.Errorf("%+v", l)
+	}
+	b := f.browser()
+	for name, text := range map[string]string{
+		"the list": f.Get("/loops").Body, "its page": b.opens("/loops", 200), "its table": f.Get("/loops?format=csv").Body,
+		"the loop": f.Get("/loops/L-1").Body, "the loop's page": b.opens("/loops/L-1", 200),
+	} {
+		if strings.Contains(text, "ada@") || strings.Contains(text, "ada%40") || !strings.Contains(text, "15 characters") {
+			t.Errorf("%s: %s", name, text)
+		}
+		if strings.Contains(text, "/dead-letters/1") {
+			t.Errorf("%s: an event leads to a page of ours: %s", name, text)
+		}
+	}
+	f.hears("/loops/live")("15 characters")
+	f.Get("/loops?before=x").WantProblem(400, "before")
+}
+
 func TestADeadLetterIsPartOfItsLoop(t *testing.T) {
 	f := start(t)
 	f.fail(1, 1)

@@ -10,13 +10,14 @@ import (
 	"github.com/closeloop/closeloop/services/console/web"
 )
 
-// ruleRoutes are open to everybody who may read: a trial of rules changes nothing, and shows what is masked.
+// ruleRoutes show the rules to everybody who may read. Who tries some decides what is asked of every answer, and what of it goes into
+// which field: no mask can keep what people said from them, so that they must be somebody who may see it.
 func ruleRoutes(s *site, p *rulebook.Pages) {
 	s.read("/rules", p.Rules)
 	s.read("/rules/try", func(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {
 		return web.Redirect("/rules#try"), nil // whoever reloads a trial by its address
 	})
-	s.handle(http.MethodPost, "/rules/try", httpdoor.Guarded, p.Try)
+	s.operate(http.MethodPost, "/rules/try", p.Try)
 }
 
 // shownField gives a field of an event, by its path, as everybody may see it.

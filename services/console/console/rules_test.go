@@ -24,8 +24,8 @@ const rulesInForce = `rules:
     with: {subject: '"Late"', text: values.why, accountId: values.account}
 `
 
-// A reader looks at the rules that a service told, and tries a change to them.
-func TestAReaderTriesAChangeToTheRulesThatWereTold(t *testing.T) {
+// A reader looks at the rules that a service told; an operator tries a change to them as well.
+func TestAnOperatorTriesAChangeToTheRulesThatWereTold(t *testing.T) {
 	broker, _ := newBroker(t)
 	content, err := json.Marshal(activity.RuleSet{
 		Service: topology.FeedbackRouter, Name: "rules.yaml", Hash: "5d41", Source: rulesInForce, Since: time.Now(), At: time.Now(),
@@ -39,7 +39,10 @@ func TestAReaderTriesAChangeToTheRulesThatWereTold(t *testing.T) {
 	c := servicetest.Start(t, broker, console.Define, servicetest.Env{
 		"INGRESS_AUTH": "", "INGRESS_BASIC_USERS": "eve:secret-of-eve", "CONSOLE_READERS": "rita:secret-of-rita",
 	})
-	rita := []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("rita:secret-of-rita"))}
+	is := func(user string) []string {
+		return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":secret-of-"+user))}
+	}
+	rita, eve := is("rita"), is("eve")
 	bustest.Eventually(t, "the console knows the rules in force", func() bool {
 		var got struct{ RuleSets []rulebook.RuleSet }
 		c.Get("/rules", rita...).Want(200).JSON(&got)
@@ -47,13 +50,24 @@ func TestAReaderTriesAChangeToTheRulesThatWereTold(t *testing.T) {
 	})
 
 	changed := strings.ReplaceAll(rulesInForce, `"Late"', text: values.why, accountId: values.account`, `"Too late"', text: '"Hello"', accountId: '"11"'`)
-	page := c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(rita, "Accept", "text/html")...).Want(200)
+	page := c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(eve, "Accept", "text/html")...).Want(200)
 	for _, part := range []string{"1 difference in 1 answer", `href="/loops/L-1"`, "10 → 11", "text</code>: •••• (21 characters) → •••• (5 characters)"} {
 		if !strings.Contains(page.Body, part) {
 			t.Errorf("no %q in\n%s", part, page.Body)
 		}
 	}
-	c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(rita, "Origin", "https://elsewhere.example")...).WantProblem(403)
+	c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(eve, "Origin", "https://elsewhere.example")...).WantProblem(403)
+
+	// A rule can give what somebody wrote to a field that is shown.
+	changed = strings.ReplaceAll(rulesInForce, "values.account", `'values.why.replace(" ", "_").replace("@", "_")'`)
+	for _, kind := range []string{"text/html", "application/json", "text/csv"} {
+		if got := c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(rita, "Accept", kind)...); got.Status != 403 || strings.Contains(got.Body, "ada_") {
+			t.Errorf("%s: a reader reads an answer: %d %s", kind, got.Status, got.Body)
+		}
+	}
+	if got := c.Get("/rules", append(rita, "Accept", "text/html")...).Want(200); strings.Contains(got.Body, "/rules/try") {
+		t.Error("a reader is offered to try a change")
+	}
 	if n := len(broker.Messages(topology.Events, ">")); n != 1 {
 		t.Errorf("there are %d events", n)
 	}

@@ -47,8 +47,8 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		{&s.message, "INSERT OR REPLACE INTO message (source, seq, n) VALUES (?, ?, ?)"},
 		{&s.messages, "INSERT OR REPLACE INTO message (source, seq, n) VALUES " + rowsOf(3)},
 		{&s.noMessage, "DELETE FROM message WHERE source = ? AND seq = ?"},
-		{&s.fired, "INSERT OR IGNORE INTO fired (rule, start, n) VALUES (?, ?, ?)"},
-		{&s.notFired, "DELETE FROM fired WHERE rule = ? AND start = ? AND n = ?"},
+		{&s.fired, "INSERT OR REPLACE INTO fired (rule, mark, start, n, campaign, survey) VALUES (?, ?, ?, ?, ?, ?)"},
+		{&s.notFired, "DELETE FROM fired WHERE rule = ? AND mark = ? AND start = ? AND n = ?"},
 		{&s.waits, "INSERT OR IGNORE INTO waiting (vendor, since, n) VALUES (?, ?, ?)"},
 		{&s.notWaiting, "DELETE FROM waiting WHERE vendor = ? AND since = ? AND n = ?"},
 		{&s.total, "INSERT INTO total (kind, value, count) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"},
@@ -161,7 +161,7 @@ func (s *Store) transact(ctx context.Context, run func(*batch) error) (err error
 	}
 	// A context that can end costs a goroutine a statement; a transaction is short.
 	ctx = context.WithoutCancel(ctx)
-	tx, err := s.write.BeginTx(ctx, nil)
+	tx, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,6 +194,27 @@ func (s *Store) transact(ctx context.Context, run func(*batch) error) (err error
 	}
 	s.watchers.changed(b.changed)
 	return nil
+}
+
+// begin begins one. Where another process has written to the file, what is remembered of it is read again before.
+func (s *Store) begin(ctx context.Context) (*sql.Tx, error) {
+	for {
+		tx, err := s.write.BeginTx(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+		var written int64
+		if err = tx.QueryRowContext(ctx, dataVersion).Scan(&written); err == nil && written == s.written {
+			return tx, nil
+		}
+		_ = tx.Rollback() // nothing was done in it
+		if err == nil {
+			err = s.load(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // on gives a statement within the transaction.
@@ -469,16 +490,17 @@ func (b *batch) difference(n int64, had bool, old, now *record) error {
 		is, notes = now.entry, now.notes
 		b.tally(&is, 1)
 	}
+	moved := !had || now == nil || is.start != was.start || is.mark != was.mark || is.campaign != was.campaign || is.survey != was.survey
 	for _, rule := range was.rules {
-		if now == nil || is.start != was.start || !slices.Contains(is.rules, rule) {
-			if err := b.exec(b.prepared.notFired, rule, was.start, n); err != nil {
+		if moved || !slices.Contains(is.rules, rule) {
+			if err := b.exec(b.prepared.notFired, rule, int64(was.mark), was.start, n); err != nil {
 				return err
 			}
 		}
 	}
 	for _, rule := range is.rules {
-		if !had || is.start != was.start || !slices.Contains(was.rules, rule) {
-			if err := b.exec(b.prepared.fired, rule, is.start, n); err != nil {
+		if moved || !slices.Contains(was.rules, rule) {
+			if err := b.exec(b.prepared.fired, rule, int64(is.mark), is.start, n, is.campaign, is.survey); err != nil {
 				return err
 			}
 		}
@@ -630,6 +652,9 @@ func (b *batch) count(m *message) error {
 	}
 	for i := range m.calls {
 		call := &m.calls[i]
+		if call.Repeated {
+			continue // an earlier part of the round has it too
+		}
 		c := callCount{calls: 1, saved: int64(max(call.InsteadOf, 1) - 1), took: int64(call.Took)}
 		if call.Outcome != "ok" {
 			c.failed = 1

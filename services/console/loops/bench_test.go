@@ -196,11 +196,11 @@ func BenchmarkSearch(b *testing.B) {
 			return Query{Rule: "csat-recognition", Campaign: fmt.Sprintf("00000%05d", i%(loops/(20*chunk)+1))}
 		}},
 		{"time", func(i int) Query {
-			from := begin.Add(time.Duration(i) * 7 * time.Hour)
+			from := begin.Add(time.Duration(i%(loops/chunk)) * chunkEvery)
 			return Query{From: from, To: from.Add(24 * time.Hour)}
 		}},
 		{"time+state", func(i int) Query {
-			from := begin.Add(time.Duration(i) * 7 * time.Hour)
+			from := begin.Add(time.Duration(i%(loops/chunk)) * chunkEvery)
 			return Query{From: from, To: from.Add(24 * time.Hour), State: Completed}
 		}},
 		{"all", func(int) Query { return Query{} }},

@@ -147,6 +147,7 @@ type deriving struct {
 	// discarded says that the latest decision was that nothing is to be done.
 	discarded bool
 	decided   uint64
+	sentAt    map[string]int64 // when replays were published, by operation
 	lettersOf map[hand][]letter
 	handledAt map[string]int64 // when the router was done with answers, by event
 	open      bool             // it is not, with one
@@ -215,11 +216,15 @@ func (d *deriving) letters() {
 	if !slices.ContainsFunc(d.notes, func(n note) bool { return n.source == fromLetters }) {
 		return
 	}
-	d.lettersOf = map[hand][]letter{}
+	d.lettersOf, d.sentAt = map[hand][]letter{}, map[string]int64{}
 	failed := map[string]bool{}
 	for i := range d.notes {
-		if n := &d.notes[i]; n.source == fromOperations && n.outcome == sent && n.failed != "" {
+		switch n := &d.notes[i]; {
+		case n.source != fromOperations || n.outcome != sent:
+		case n.failed != "":
 			failed[n.operation] = true
+		default:
+			d.sentAt[n.operation] = n.at
 		}
 	}
 	for i := range d.notes {
@@ -277,7 +282,8 @@ func (d *deriving) inHand(n *note, service string) {
 	if len(letters) > 0 { // decided, all of them
 		latest := slices.MaxFunc(letters, func(a, b letter) int { return cmp.Compare(a.decision.seq, b.decision.seq) }).decision
 		since, after = latest.at, latest.at
-		handled = latest.outcome == discarded || since < d.idle[service]
+		published := d.sentAt[latest.operation] // before, nothing of it is held
+		handled = latest.outcome == discarded || published != 0 && published < d.idle[service]
 	}
 	attempt, answered := d.lastAttempt(n, service, after), d.answered(n, service)
 	switch {
@@ -285,9 +291,11 @@ func (d *deriving) inHand(n *note, service string) {
 		handled, since = true, answered
 	case attempt != nil:
 		since = attempt.at
-		// The letter of a dead one says the rest; what was held, and is held no more, somebody has told of in vain.
+		// The letter of a dead one says the rest; what was held, and is held no more, somebody has told of in vain. What was not
+		// settled is not held: the broker has it.
 		ended := attempt.outcome == activity.Done || attempt.outcome == activity.Erased || attempt.outcome == activity.DeadLetter
-		handled = ended || attempt.next != 0 && attempt.next < d.idle[service]
+		silent := attempt.next != 0 && attempt.next < d.idle[service]
+		handled = ended || silent && (attempt.outcome != activity.NotSettled || d.passed(n, service))
 	}
 	switch {
 	case !handled:
@@ -317,12 +325,14 @@ func (d *deriving) openLetters(letters []letter) bool {
 	return open
 }
 
-// lastAttempt gives the latest attempt of a service at an event after a time.
+// lastAttempt gives the latest attempt of a service at an event after a decision, 0 for none. The one that made the letter may be
+// told of after what was decided about that, when the rest of its wave is settled.
 func (d *deriving) lastAttempt(n *note, service string, after int64) *note {
 	var latest *note
 	for i := range d.notes {
 		a := &d.notes[i]
-		if a.source == fromActivity && a.service == service && a.event == n.event && a.at > after && (latest == nil || a.seq > latest.seq) {
+		if a.source == fromActivity && a.service == service && a.event == n.event && a.at > after &&
+			(after == 0 || a.outcome != activity.DeadLetter) && (latest == nil || a.seq > latest.seq) {
 			latest = a
 		}
 	}
@@ -367,8 +377,12 @@ func (d *deriving) answered(n *note, service string) int64 {
 	return 0
 }
 
-// tasked is when the task of one event was made. A response may have several: the first task is that of the first.
+// tasked is when the task of one event was made. A response may have several: the first task is that of the first which a
+// service takes.
 func (d *deriving) tasked(n *note) int64 {
+	if len(d.takers(n.what)) == 0 {
+		return 0
+	}
 	rank, value := 0, n.id(Response)
 	seen := map[string]bool{}
 	for i := range d.notes {
@@ -377,7 +391,9 @@ func (d *deriving) tasked(n *note) int64 {
 			if seen[f.event] = true; f.event == n.event {
 				break
 			}
-			rank++
+			if len(d.takers(f.what)) > 0 {
+				rank++
+			}
 		}
 	}
 	clear(seen)

@@ -103,8 +103,12 @@ func (p *plan) run() ([]at, error) {
 			return nil, ErrQuery
 		}
 	}
+	// One upper bound, since of two SQLite would go by either.
+	if to := nanos(p.To); !p.To.IsZero() && to <= p.before.start {
+		p.before = at{to, -1 << 63}
+	}
 	possible, err := p.words()
-	if err != nil || !possible {
+	if err != nil || !possible || p.marks != nil && len(p.marks) == 0 {
 		return nil, err
 	}
 	switch {
@@ -140,6 +144,11 @@ func (p *plan) words() (bool, error) {
 	if p.State == "" && p.Stage == "" {
 		return true, nil
 	}
+	return true, p.marked()
+}
+
+// marked finds the marks that state and stage asked for go with.
+func (p *plan) marked() error {
 	counts, err := totals(p.ctx, p.db, totalMark)
 	p.marks = []int64{}
 	for _, m := range slices.Sorted(maps.Keys(counts)) {
@@ -147,7 +156,7 @@ func (p *plan) words() (bool, error) {
 			p.marks = append(p.marks, m)
 		}
 	}
-	return len(p.marks) > 0, err
+	return err
 }
 
 func wordOf(ctx context.Context, db *sql.DB, text string) (n int64, err error) {
@@ -214,9 +223,6 @@ func (p *plan) conditions(first string, args ...any) *conditions {
 	if !p.From.IsZero() {
 		c.add("", "start >= ?", nanos(p.From))
 	}
-	if !p.To.IsZero() {
-		c.add("", "start < ?", nanos(p.To))
-	}
 	if p.Campaign != "" {
 		c.add("campaign", "campaign = ?", p.campaign)
 	}
@@ -278,9 +284,31 @@ func (p *plan) statement(from string, c *conditions) (string, []any) {
 
 // byMark goes through the loops of each mark, all of whose conditions stand in the index, and merges them.
 func (p *plan) byMark() ([]at, error) {
+	return p.merged(func(m int64) ([]at, error) {
+		return p.list("loop INDEXED BY loop_mark", p.conditions("mark = ?", m).without("mark"))
+	})
+}
+
+// byRule does so with those for which a rule fired.
+func (p *plan) byRule() ([]at, error) {
+	rule, err := wordOf(p.ctx, p.db, p.Rule)
+	if err != nil || rule == 0 {
+		return nil, err
+	}
+	if p.marks == nil {
+		if err := p.marked(); err != nil {
+			return nil, err
+		}
+	}
+	return p.merged(func(m int64) ([]at, error) {
+		return p.list("fired", p.conditions("rule = ? AND mark = ?", rule, m).without("mark"))
+	})
+}
+
+func (p *plan) merged(of func(mark int64) ([]at, error)) ([]at, error) {
 	var all []at
 	for _, m := range p.marks {
-		found, err := p.list("loop INDEXED BY loop_mark", p.conditions("mark = ?", m).without("mark"))
+		found, err := of(m)
 		if err != nil {
 			return nil, err
 		}
@@ -288,23 +316,6 @@ func (p *plan) byMark() ([]at, error) {
 	}
 	slices.SortFunc(all, func(a, b at) int { return cmp.Or(cmp.Compare(b.start, a.start), cmp.Compare(b.n, a.n)) })
 	return all[:min(len(all), p.Limit+1)], nil
-}
-
-func (p *plan) byRule() ([]at, error) {
-	rule, err := wordOf(p.ctx, p.db, p.Rule)
-	if err != nil || rule == 0 {
-		return nil, err
-	}
-	c := p.conditions("rule = ?", rule)
-	if p.Campaign == "" && p.Survey == "" && p.marks == nil {
-		return p.list("fired", c)
-	}
-	for i, of := range c.of { // conditions on the loop itself
-		if of != "" {
-			c.texts[i] = "EXISTS (SELECT 1 FROM loop WHERE loop.n = fired.n AND " + c.texts[i] + ")"
-		}
-	}
-	return p.list("fired", c)
 }
 
 // byID goes by the ids, of which a loop seldom shares one with many others.
@@ -326,7 +337,7 @@ func (p *plan) byID() ([]at, error) {
 		if err != nil || rule == 0 {
 			return nil, err
 		}
-		c.add("", "EXISTS (SELECT 1 FROM fired WHERE fired.rule = ? AND fired.start = loop.start AND fired.n = loop.n)", rule)
+		c.add("", "EXISTS (SELECT 1 FROM fired WHERE fired.rule = ? AND fired.mark = loop.mark AND fired.start = loop.start AND fired.n = loop.n)", rule)
 	}
 	for _, h := range hashes {
 		c.add("", "n IN (SELECT n FROM id WHERE hash IN (?"+strings.Repeat(", ?", len(h)-1)+"))", h...)

@@ -81,10 +81,8 @@ var errAnew = errors.New("the read model is built anew")
 func (f *Follower) round(ctx context.Context) error {
 	err := f.catchUp(ctx)
 	switch {
-	case err == nil, errors.Is(err, errAnew), ctx.Err() != nil:
+	case err == nil, errors.Is(err, errAnew), errors.Is(err, errOvertaken), ctx.Err() != nil:
 		return nil
-	case errors.Is(err, errOvertaken):
-		return f.store.reload(ctx)
 	case damaged(err):
 		return f.anew(ctx, "its file is damaged")
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -25,8 +24,8 @@ type Entry struct {
 	// Body is as the stream holds it, nil for attempts.
 	Body   []byte
 	Header nats.Header
-	// Attempt is what ACTIVITY holds there, cut to the events of the loop in question; nil for other streams. The calls of a
-	// wave are those of all that is in it.
+	// Attempt is what ACTIVITY holds there, cut to the events of the loop in question and the calls that were made for them or
+	// for all of a wave; nil for other streams.
 	Attempt *activity.Attempt
 	// Gone says that the stream does not hold it any more, or holds something else there since it was made anew.
 	Gone bool
@@ -87,7 +86,7 @@ func read(ctx context.Context, stream jetstream.Stream, p Place) (Entry, error) 
 		a := &activity.Attempt{}
 		if strings.HasSuffix(m.Subject, "."+activity.KindAttempt) && json.Unmarshal(m.Data, a) == nil {
 			if e.Attempt = a; p.loop != "" {
-				a.Events = slices.DeleteFunc(a.Events, func(h activity.Handled) bool { return h.LoopID != p.loop })
+				*a = a.Only(func(h activity.Handled) bool { return h.LoopID == p.loop })
 				e.Body = nil // of others too
 			}
 		}

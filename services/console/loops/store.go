@@ -34,7 +34,8 @@ CREATE INDEX loop_survey ON loop (survey, start);
 CREATE INDEX loop_due ON loop (due) WHERE due > 0;
 CREATE TABLE id (hash INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (hash, n)) WITHOUT ROWID;
 CREATE TABLE message (source INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (source, seq)) WITHOUT ROWID;
-CREATE TABLE fired (rule INTEGER NOT NULL, start INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (rule, start, n)) WITHOUT ROWID;
+CREATE TABLE fired (rule INTEGER NOT NULL, mark INTEGER NOT NULL, start INTEGER NOT NULL, n INTEGER NOT NULL, campaign INTEGER NOT NULL,
+	survey INTEGER NOT NULL, PRIMARY KEY (rule, mark, start, n)) WITHOUT ROWID;
 CREATE TABLE waiting (vendor INTEGER NOT NULL, since INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (vendor, since, n)) WITHOUT ROWID;
 CREATE TABLE total (kind INTEGER NOT NULL, value INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kind, value)) WITHOUT ROWID;
 CREATE TABLE cohort (hour INTEGER NOT NULL, rule INTEGER NOT NULL, campaign INTEGER NOT NULL, survey INTEGER NOT NULL, mark INTEGER NOT NULL,
@@ -77,6 +78,7 @@ type Store struct {
 	words   map[string]int64
 	lately  lately
 	next    int64       // number of the next loop
+	written int64       // dataVersion of the file when what is kept in memory was read
 	dirty   atomic.Bool // something was deleted whose bytes may still be in what is written ahead
 	broken  atomic.Bool // a query found the file damaged
 	world   atomic.Pointer[world]
@@ -140,10 +142,14 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	if s.file, err = os.Stat(s.path); err != nil {
+	if err := s.load(ctx); err != nil {
 		return err
 	}
-	return s.load(ctx)
+	if err := s.recall(ctx); err != nil {
+		return err
+	}
+	s.file, err = os.Stat(s.path) // last: a file that was not opened whole is not there, and is made anew
+	return err
 }
 
 func (s *Store) address(cache int, more ...string) string {
@@ -209,7 +215,7 @@ func (s *Store) there() bool {
 
 func (s *Store) shut() {
 	s.prepared.close()
-	s.prepared = nil
+	s.prepared, s.file = nil, nil
 	for _, db := range []*sql.DB{s.read, s.write} {
 		if db != nil {
 			_ = db.Close() // what cannot be closed is dropped
@@ -230,44 +236,37 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// load reads what is kept in memory.
+// dataVersion changes with what others write to the file, and not with what we do.
+const dataVersion = "PRAGMA data_version"
+
+// load reads what is kept in memory: all of it, or nothing.
 func (s *Store) load(ctx context.Context) error {
-	s.words = map[string]int64{"": 0}
-	s.lately.clear()
-	rows, err := s.write.QueryContext(ctx, "SELECT n, text FROM word")
+	var written, next int64
+	if err := s.write.QueryRowContext(ctx, dataVersion).Scan(&written); err != nil {
+		return err
+	}
+	words := map[string]int64{"": 0}
+	err := scan(ctx, s.write, "SELECT n, text FROM word", nil, func(rows *sql.Rows) error {
+		var n int64
+		var text string
+		err := rows.Scan(&n, &text)
+		words[text] = n
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var n int64
-		var text string
-		if err := rows.Scan(&n, &text); err != nil {
-			return err
-		}
-		s.words[text] = n
-	}
-	if err := rows.Err(); err != nil {
+	if err := s.write.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) + 1 FROM loop").Scan(&next); err != nil {
 		return err
 	}
-	if err := s.write.QueryRowContext(ctx, "SELECT coalesce(max(n), 0) + 1 FROM loop").Scan(&s.next); err != nil {
+	prepared, err := prepareStatements(ctx, s.write)
+	if err != nil {
 		return err
 	}
-	if err := s.recall(ctx); err != nil {
-		return err
-	}
-	s.prepared, err = prepareStatements(ctx, s.write)
-	return err
-}
-
-// reload reads again what is kept in memory, since another process has written to the file.
-func (s *Store) reload(ctx context.Context) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.prepared.close()
-	return s.load(ctx)
+	s.written, s.words, s.next, s.prepared = written, words, next, prepared
+	s.lately.clear()
+	return nil
 }
 
 // recall reads what was known of the world.

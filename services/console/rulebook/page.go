@@ -25,15 +25,18 @@ const shownMost = 50
 
 // rulesPage shows what is in force, and the form.
 func rulesPage(r *httpdoor.Request, sets []RuleSet, form g.Node) *httpdoor.Response {
-	body := []g.Node{html.P(g.Text("What is done about an answer. "), html.A(html.Href("#try"), g.Text("Try a change")),
-		g.Text(" before it is put in force."))}
+	operates := web.Person(r).Operates
+	body := []g.Node{html.P(g.Text("What is done about an answer. "),
+		g.If(operates, g.Group{html.A(html.Href("#try"), g.Text("Try a change")), g.Text(" before it is put in force.")}))}
 	if len(sets) == 0 {
 		body = append(body, web.Notice("info", "No service has told which rules it has in force. feedback-router tells when it starts, when they change, and every hour."))
 	}
 	for _, s := range sets {
 		body = append(body, setPart(s))
 	}
-	body = append(body, web.Part("try", "Try a change", form))
+	if operates {
+		body = append(body, web.Part("try", "Try a change", form))
+	}
 	if len(sets) > 0 {
 		body = append(body, web.Exports(r))
 	}

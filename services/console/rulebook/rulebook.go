@@ -36,8 +36,8 @@ type Source interface {
 	Numbers(ctx context.Context, span loops.Span) (loops.Numbers, error)
 }
 
-// Pages are GET /rules and POST /rules/try, for people and programs, and for everybody who may read: a trial changes nothing,
-// and shows what is masked.
+// Pages are GET /rules, for everybody who may read, and POST /rules/try for those alone who operate: a trial changes nothing, but a
+// rule can ask anything about an answer.
 type Pages struct {
 	source Source
 	js     jetstream.JetStream

@@ -58,6 +58,7 @@ func filled(t *testing.T, browserFor time.Duration) *installation {
 	in := install(t, 0, browserFor, credentials...)
 	const refused = 6
 	in.refused(refused)
+	in.dead(refused)
 	misspelt := `{"requestId":"m-1","contact":{"externlId":"P-1","email":"ada@example.com"}}`
 	if _, err := in.js.Publish(t.Context(), "survey.link.requested", []byte(misspelt)); err != nil {
 		t.Fatal(err)

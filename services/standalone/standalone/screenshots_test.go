@@ -97,7 +97,7 @@ func fewColours(content []byte) ([]byte, error) {
 	slices.SortFunc(palette, func(a, b color.Color) int { return cmp.Compare(often[b], often[a]) })
 	few, index := image.NewPaletted(bounds, palette[:min(len(palette), 256)]), map[color.Color]uint8{}
 	for c := range often {
-		index[c] = uint8(few.Palette.Index(c)) //nolint:gosec // there are 256
+		index[c] = uint8(few.Palette.Index(c))
 	}
 	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
 		for x := bounds.Min.X; x < bounds.Max.X; x++ {
