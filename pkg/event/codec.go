@@ -170,7 +170,7 @@ func takeTime(attributes map[string]string, name string, into *time.Time) error 
 
 // unwrap gives the attributes under their header names and the bare body, from either mode of the NATS binding.
 func unwrap(header nats.Header, body []byte) (map[string]string, []byte, error) {
-	attributes := map[string]string{}
+	attributes := make(map[string]string, len(header))
 	for name, values := range header {
 		name = strings.ToLower(name)
 		if len(values) == 0 || !(strings.HasPrefix(name, "ce-") || name == HeaderContentType ||

@@ -157,3 +157,19 @@ func TestAnotherProcessHasWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestAConsumerIsGoneForAMoment: what its service takes is not forgotten, which would have the file built anew, and again when it is back.
+func TestAConsumerIsGoneForAMoment(t *testing.T) {
+	l := follow(t, bustest.Start(t, topology.Settings{TaskSubjects: []string{"feedback.wrong_price"}}))
+	l.story.request(1)
+	l.whole()
+	l.stop()
+	if err := l.JS.DeleteConsumer(t.Context(), topology.Events, topology.C4CTasker); err != nil {
+		t.Fatal(err)
+	}
+	l.start()
+	l.whole()
+	if filters := l.store.world.Load().filters[topology.C4CTasker]; !slices.Contains(filters, "feedback.wrong_price") || l.log.has("built anew") {
+		t.Errorf("the tasker takes %v", filters)
+	}
+}

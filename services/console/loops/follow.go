@@ -337,6 +337,9 @@ func (f *Follower) askConsumers(ctx context.Context) error {
 	}
 	last := events.CachedInfo().State.LastSeq
 	for service := range now.filters {
+		if filters := known.filters[service]; len(filters) > 0 {
+			now.filters[service] = filters // until its consumer says otherwise, which may be gone for a moment
+		}
 		at := time.Now().UnixNano()
 		held, err := f.js.Consumer(ctx, topology.Retries, service)
 		if err == nil {
