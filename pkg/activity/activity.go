@@ -3,7 +3,7 @@
 //
 // It is told once and in passing, under activity.<service>.<kind>, which the stream ACTIVITY keeps for a while: nothing waits
 // for it, nothing is decided by it, and what is lost is missed by nobody but who looks. It holds ids, names, numbers and the
-// redacted texts of faults, and nothing personal.
+// redacted texts of faults, and nothing personal but what callers put into the ids that they choose.
 package activity
 
 import (

@@ -111,11 +111,11 @@ func Decode(subject string, header nats.Header, body []byte, origin Origin) (Eve
 func Open(subject string, header nats.Header, body []byte, origin Origin) (Event, []byte, error) {
 	e := Event{Type: subject, ID: origin.ID(), Time: origin.Time.UTC(), Source: "unknown"}
 	e.LoopID = e.ID
-	attributes, body, err := unwrap(header, body)
+	all, body, err := unwrap(header, body)
 	if err != nil {
 		return e, nil, err
 	}
-	return e, body, e.fill(attributes)
+	return e, body, e.fill(all)
 }
 
 func decodeBody(body []byte, into proto.Message) error {
@@ -128,10 +128,25 @@ func decodeBody(body []byte, into proto.Message) error {
 	return nil
 }
 
+// attributes are those of an envelope, by the names of their headers. There are a dozen: looking through them is quicker than
+// a map, and every message of a stream has its own.
+type attributes []attribute
+
+type attribute struct{ name, value string }
+
+func (all attributes) get(name string) string {
+	for i := range all {
+		if all[i].name == name {
+			return all[i].value
+		}
+	}
+	return ""
+}
+
 // fill takes the envelope's attributes over what stands in for them.
-func (e *Event) fill(attributes map[string]string) error {
+func (e *Event) fill(all attributes) error {
 	take := func(name string, into *string) {
-		if v := attributes[name]; v != "" {
+		if v := all.get(name); v != "" {
 			*into = v
 		}
 	}
@@ -142,21 +157,21 @@ func (e *Event) fill(attributes map[string]string) error {
 	take(HeaderSubject, &e.Subject)
 	take(HeaderTraceParent, &e.TraceParent)
 	take(HeaderTraceState, &e.TraceState)
-	if v := attributes[HeaderSpecVersion]; v != "" && v != specVersion {
+	if v := all.get(HeaderSpecVersion); v != "" && v != specVersion {
 		return fault.At(HeaderSpecVersion, "only CloudEvents 1.0 is understood")
 	}
-	if v := attributes[HeaderType]; v != "" && v != e.Type {
+	if v := all.get(HeaderType); v != "" && v != e.Type {
 		return fault.At(HeaderType, "contradicts the subject %s", e.Type)
 	}
-	if err := takeTime(attributes, HeaderTime, &e.Time); err != nil {
+	if err := takeTime(all, HeaderTime, &e.Time); err != nil {
 		return err
 	}
 	e.LoopStart = e.Time
-	return takeTime(attributes, HeaderLoopStart, &e.LoopStart)
+	return takeTime(all, HeaderLoopStart, &e.LoopStart)
 }
 
-func takeTime(attributes map[string]string, name string, into *time.Time) error {
-	v := attributes[name]
+func takeTime(all attributes, name string, into *time.Time) error {
+	v := all.get(name)
 	if v == "" {
 		return nil
 	}
@@ -169,8 +184,8 @@ func takeTime(attributes map[string]string, name string, into *time.Time) error 
 }
 
 // unwrap gives the attributes under their header names and the bare body, from either mode of the NATS binding.
-func unwrap(header nats.Header, body []byte) (map[string]string, []byte, error) {
-	attributes := make(map[string]string, len(header))
+func unwrap(header nats.Header, body []byte) (attributes, []byte, error) {
+	all := make(attributes, 0, len(header))
 	for name, values := range header {
 		name = strings.ToLower(name)
 		if len(values) == 0 || !(strings.HasPrefix(name, "ce-") || name == HeaderContentType ||
@@ -181,9 +196,9 @@ func unwrap(header nats.Header, body []byte) (map[string]string, []byte, error) 
 		if err != nil {
 			return nil, nil, fault.At(contract.Shown(name), "%w", err)
 		}
-		attributes[name] = value
+		all = append(all, attribute{name, value})
 	}
-	mediaType := attributes[HeaderContentType]
+	mediaType := all.get(HeaderContentType)
 	if mediaType != contentJSON { // as nearly all are
 		if parsed, _, err := mime.ParseMediaType(mediaType); err == nil {
 			mediaType = parsed
@@ -195,16 +210,16 @@ func unwrap(header nats.Header, body []byte) (map[string]string, []byte, error) 
 	case strings.HasPrefix(mediaType, structuredMode):
 		return unwrapStructured(body)
 	}
-	return attributes, body, nil
+	return all, body, nil
 }
 
 // unwrapStructured reads an event whose envelope is in the body (CloudEvents JSON format).
-func unwrapStructured(body []byte) (map[string]string, []byte, error) {
+func unwrapStructured(body []byte) (attributes, []byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
 		return nil, nil, fault.New(fault.Invalid, "the body is not the JSON of a structured CloudEvent")
 	}
-	attributes := map[string]string{}
+	all := make(attributes, 0, len(fields))
 	for name, raw := range fields {
 		if name == "data" {
 			continue
@@ -216,14 +231,12 @@ func unwrapStructured(body []byte) (map[string]string, []byte, error) {
 		if err := json.Unmarshal(raw, &value); err != nil {
 			return nil, nil, fault.At(contract.Shown(name), "must be a string")
 		}
-		switch name {
-		case HeaderTraceParent, HeaderTraceState:
-			attributes[name] = value
-		default:
-			attributes["ce-"+name] = value
+		if name != HeaderTraceParent && name != HeaderTraceState {
+			name = "ce-" + name
 		}
+		all = append(all, attribute{name, value})
 	}
-	return attributes, fields["data"], nil
+	return all, fields["data"], nil
 }
 
 const upperHex = "0123456789ABCDEF"

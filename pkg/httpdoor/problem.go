@@ -60,6 +60,12 @@ func (p *Problem) Error() string {
 	return text
 }
 
+// Because notes the cause for the log. Callers are never told.
+func (p *Problem) Because(cause error) *Problem {
+	p.cause = cause
+	return p
+}
+
 // Unwrap gives the cause.
 func (p *Problem) Unwrap() error { return p.cause }
 

@@ -23,6 +23,8 @@ type program struct {
 	writes bool
 	// beside are further programs that go into the image.
 	beside []string
+	// small says that its size comes before its speed: without inlining it is a tenth smaller, and a little slower.
+	small bool
 }
 
 // probe asks an address and exits with 1 unless it is well: the broker has no command for that, and its image no shell.
@@ -31,7 +33,7 @@ const probe = "probe"
 // all are the images.
 var all = append(services("awardco-recognizer", "c4c-tasker", "feedback-router", "ingress", "qualtrics-linker",
 	"sap-interaction-writer", "topology"),
-	program{name: "console", in: ".", pkg: "./services/console", writes: true},
+	program{name: "console", in: ".", pkg: "./services/console", writes: true, small: true},
 	program{name: "landscape", in: ".", pkg: "./services/landscape", writes: true},
 	program{name: "drill", in: ".", pkg: "./services/standalone/chaos"},
 	program{name: "nats-server", in: "pkg/containertest", pkg: "github.com/nats-io/nats-server/v2", writes: true, beside: []string{probe}},
@@ -100,7 +102,11 @@ func compile(ctx context.Context, o options, from source, programs []program, di
 		return err
 	}
 	for _, p := range programs {
-		if err := goBuild(ctx, o, from, p.in, p.pkg, filepath.Join(dir, p.name)); err != nil {
+		var flags []string
+		if p.small {
+			flags = []string{"-gcflags=all=-l"}
+		}
+		if err := goBuild(ctx, o, from, p.in, p.pkg, filepath.Join(dir, p.name), flags...); err != nil {
 			return err
 		}
 		for _, other := range p.beside {
@@ -112,10 +118,11 @@ func compile(ctx context.Context, o options, from source, programs []program, di
 	return nil
 }
 
-func goBuild(ctx context.Context, o options, from source, in, pkg, file string) error {
+func goBuild(ctx context.Context, o options, from source, in, pkg, file string, flags ...string) error {
 	const set = " -X github.com/closeloop/closeloop/pkg/service."
-	flags := "-s -w" + set + "release=" + from.version + set + "commit=" + from.commit
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", filepath.Join(o.root, in), "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", file, pkg)
+	linked := "-s -w" + set + "release=" + from.version + set + "commit=" + from.commit
+	args := append([]string{"build", "-C", filepath.Join(o.root, in), "-trimpath", "-buildvcs=false", "-ldflags", linked}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", file, pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+o.arch)
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", pkg, err, said)

@@ -64,7 +64,7 @@ func forgetting() []string {
 		"$JS.API.CONSUMER.INFO." + Events + ".*", "$JS.API.CONSUMER.INFO." + Retries + ".*",
 		"$JS.API.STREAM.INFO." + ledger, "$JS.API.DIRECT.GET." + ledger, "$JS.API.DIRECT.GET." + ledger + ".>", "$KV." + Effects + ".>",
 	}
-	for _, stream := range []string{Events, Retries, DeadLetters, Operations, ledger} {
+	for _, stream := range []string{Events, Retries, DeadLetters, Operations, Activity, ledger} {
 		subjects = append(subjects, "$JS.API.STREAM.MSG.DELETE."+stream)
 	}
 	return subjects

@@ -199,7 +199,8 @@ func forgets(t *testing.T, broker *bustest.Broker, b *bus.Bus) {
 	t.Helper()
 	for name, subject := range map[string]string{
 		topology.Events: subjects.FeedbackDeliveryLate, topology.Retries: topology.HoldSubject(topology.C4CTasker, "forget"),
-		topology.DeadLetters: topology.DeadLetterSubject(topology.C4CTasker), topology.Operations: "operation.erasure.x", "KV_" + topology.Effects: "$KV.EFFECTS.c4c.forget",
+		topology.DeadLetters: topology.DeadLetterSubject(topology.C4CTasker), topology.Operations: "operation.erasure.x",
+		topology.Activity: topology.ActivitySubject(topology.C4CTasker, "forget"), "KV_" + topology.Effects: "$KV.EFFECTS.c4c.forget",
 	} {
 		ack, err := broker.JS.Publish(t.Context(), subject, []byte("{}"))
 		if err != nil {

@@ -284,25 +284,57 @@ func fieldsOf(body []byte) []string {
 	if json.Unmarshal(body, &value) != nil {
 		return []string{}
 	}
-	fields := walk(nil, "", value)
+	all := outline{}
+	all.take(value)
+	fields := all.paths(nil, "")
 	slices.Sort(fields)
 	return slices.Compact(fields)
 }
 
-func walk(fields []string, path string, value any) []string {
+// outline is which fields values have: the entries of a list have one together, so that a long list takes no more than what differs
+// in it.
+type outline struct {
+	plain  bool // something without fields stands there
+	fields map[string]*outline
+	entry  *outline
+}
+
+func (s *outline) take(value any) {
 	switch v := value.(type) {
 	case map[string]any:
 		for name, inner := range v {
-			fields = walk(fields, strings.TrimPrefix(path+"."+contract.Shown(name), "."), inner)
+			if s.fields[name] == nil {
+				if s.fields == nil {
+					s.fields = map[string]*outline{}
+				}
+				s.fields[name] = &outline{}
+			}
+			s.fields[name].take(inner)
 		}
-		return fields
 	case []any:
-		for _, inner := range v {
-			fields = walk(fields, path+"[]", inner)
+		if s.entry == nil {
+			s.entry = &outline{}
 		}
-		return fields
+		for _, inner := range v {
+			s.entry.take(inner)
+		}
+	default:
+		s.plain = true
 	}
-	return append(fields, path)
+}
+
+// paths adds those of all that is plain.
+func (s *outline) paths(to []string, path string) []string {
+	if s.plain {
+		to = append(to, path)
+	}
+	for name, inner := range s.fields {
+		to = inner.paths(to, strings.TrimPrefix(path+"."+contract.Shown(name), "."))
+	}
+	if s.entry != nil {
+		to = s.entry.paths(to, path+"[]")
+	}
+	return to
 }
 
 // The longest that a person may write.

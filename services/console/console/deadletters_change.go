@@ -41,10 +41,12 @@ type Change struct {
 	With string `json:"with,omitempty"`
 }
 
-// changesMost is how many changes one request may ask for, and changeMost the size of one.
+// changesMost is how many changes one request may ask for, changeMost the size of one, and editMost that of all as JSON: with the
+// letters of a job they stand in one record, which must fit into a message of the broker.
 const (
 	changesMost = 20
 	changeMost  = 64 << 10
+	editMost    = 256 << 10
 )
 
 // checkChanges names what is wrong with changes before any letter is looked at.
@@ -60,6 +62,9 @@ func checkChanges(changes []Change) error {
 	}
 	if len(wrong) > 0 {
 		return httpdoor.BadRequest("the change cannot be made in any body", wrong...)
+	}
+	if whole, err := json.Marshal(changes); err != nil || len(whole) > editMost {
+		return field("edit", fmt.Sprintf("must have at most %d bytes in all", editMost))
 	}
 	return nil
 }

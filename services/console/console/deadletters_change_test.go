@@ -56,6 +56,27 @@ func TestChangesAreMadeInBodies(t *testing.T) {
 	}
 }
 
+func TestChangesTogetherFitIntoARecord(t *testing.T) {
+	value, err := json.Marshal(strings.Repeat("x", 60<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := slices.Repeat([]Change{{Op: opSet, Field: "text", Value: value}}, 4)
+	if err := checkChanges(changes); err != nil {
+		t.Errorf("%d of 60 KiB: %v", len(changes), err)
+	}
+	err = checkChanges(append(changes, changes[0]))
+	p, ok := errors.AsType[*httpdoor.Problem](err)
+	if !ok || p.Status != 400 || len(p.Errors) != 1 || p.Errors[0].Field != "edit" {
+		t.Errorf("five of 60 KiB: %v", err)
+	}
+	// What the record writes is counted, which may be more than what was sent.
+	quotes := Change{Op: opReplace, Field: "text", Text: strings.Repeat("\x01", 50<<10)}
+	if p, ok := errors.AsType[*httpdoor.Problem](checkChanges([]Change{quotes})); !ok || p.Errors[0].Field != "edit" {
+		t.Errorf("a text that is longer as JSON: %v", p)
+	}
+}
+
 func TestTheContractIsListedWithItsLimits(t *testing.T) {
 	fields := contractOf(subjects.FeedbackDeliveryLate)
 	find := func(fields []contractField, path string) contractField {

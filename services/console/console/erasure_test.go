@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/bustest"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
@@ -182,10 +183,19 @@ func receipt(t *testing.T, s *servicetest.Service, id string) console.Erasure {
 	return e
 }
 
-// holds tells which streams and records hold a text.
+// work are the streams with what is done for people.
+var work = []string{topology.Events, topology.Retries, topology.DeadLetters, topology.Operations, "KV_EFFECTS"}
+
+// holds tells which messages and records hold a text.
 func (w *town) holds(text string) (where []string) {
 	w.t.Helper()
-	for _, stream := range []string{topology.Events, topology.Retries, topology.DeadLetters, topology.Operations, "KV_EFFECTS"} {
+	return w.in(append([]string{topology.Activity}, work...), text)
+}
+
+// in tells which messages of these streams hold a text.
+func (w *town) in(streams []string, text string) (where []string) {
+	w.t.Helper()
+	for _, stream := range streams {
 		for _, m := range w.broker.Messages(stream, ">") {
 			if strings.Contains(strings.ToLower(fmt.Sprint(m.Subject, m.Header, string(m.Data))), strings.ToLower(text)) {
 				where = append(where, fmt.Sprintf("%s %d %s", stream, m.Sequence, m.Subject))
@@ -193,6 +203,16 @@ func (w *town) holds(text string) (where []string) {
 		}
 	}
 	return where
+}
+
+// tell says of a round of work with these events what services say.
+func (w *town) tell(events ...activity.Handled) {
+	w.t.Helper()
+	body, err := json.Marshal(activity.Attempt{Service: topology.C4CTasker, At: time.Now(), Events: events, Wave: len(events)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.broker.Publish(topology.ActivitySubject(topology.C4CTasker, activity.KindAttempt), string(body))
 }
 
 // onDisk tells in which of the broker's files a text stands.
@@ -250,7 +270,8 @@ func TestAPersonIsForgottenOnDiskAndNobodyElseIs(t *testing.T) {
 			t.Fatalf("%s is nowhere from the beginning", secret)
 		}
 	}
-	bens := len(w.holds("R_B")) + len(w.holds("L-B"))
+	w.tell(activity.Handled{EventID: "E-B", LoopID: "L-B"}, activity.Handled{EventID: "survey/ada@example.com", LoopID: "L-A"})
+	bens := len(w.in(work, "R_B")) + len(w.in(work, "L-B"))
 	w.qualtrics()
 	asked := forget(t, s, `{"why":"asked by letter","by":"eve","email":"ada@example.COM"}`)
 	done := receipt(t, s, asked.ID)
@@ -262,10 +283,10 @@ func TestAPersonIsForgottenOnDiskAndNobodyElseIs(t *testing.T) {
 			t.Errorf("%s is still in %v", secret, where)
 		}
 	}
-	if left := len(w.holds("R_B")) + len(w.holds("L-B")); left != bens-4 { // what mentions Ada and its held copy, by response and by loop
+	if left := len(w.in(work, "R_B")) + len(w.in(work, "L-B")); left != bens-4 { // what mentions Ada and its held copy, by response and by loop
 		t.Errorf("of what is about Ben %d are left of %d, want all but the one that mentions Ada", left, bens)
 	}
-	if done.Deleted["EVENTS"] != 9 || done.Deleted["DEADLETTERS"] != 2 || done.Deleted["RETRIES"] != 4 || done.Deleted["OPERATIONS"] != 1 {
+	if done.Deleted["EVENTS"] != 9 || done.Deleted["DEADLETTERS"] != 2 || done.Deleted["RETRIES"] != 4 || done.Deleted["OPERATIONS"] != 1 || done.Deleted["ACTIVITY"] != 1 {
 		t.Errorf("the receipt counts %v", done.Deleted)
 	}
 	if done.Ledger.Tombstones != 3 || done.Ledger.Cut != 1 || done.Ledger.Dropped != 1 || done.Ledger.NotOverwritten+done.Ledger.Unsettled != 0 {
@@ -513,6 +534,47 @@ func TestWhatComesAfterTheRequestIsAnotherMatter(t *testing.T) {
 	receipt(t, s, asked.ID)
 	if len(w.holds(`"requestId":"new"`)) != 1 {
 		t.Error("a new request of the same person was deleted")
+	}
+}
+
+func TestWhatServicesToldIsForgottenWhereIDsArePersonal(t *testing.T) {
+	w := newTown(t)
+	w.serve(topology.C4CTasker, func(context.Context, event.Event) error { return nil })
+	w.broker.Publish(subjects.SurveyLinkRequested, `{"requestId":"1","contact":{"email":"ada@example.com","externalId":"P-1"}}`, "ce-loopid", "order-P-1")
+	w.broker.Publish(subjects.FeedbackDeliveryLate, `{"responseId":"R_1","subject":"x","text":"y"}`,
+		"ce-loopid", "order-P-1", "ce-id", "mail:Ada@example.com")
+	bustest.Eventually(t, "the service has told about it", func() bool { return len(w.in([]string{topology.Activity}, "mail:Ada")) == 1 })
+	kept := []string{}
+	keep := func(h activity.Handled) { w.tell(h); kept = append(kept, h.EventID) }
+	w.tell(activity.Handled{EventID: "by-number", LoopID: "order-P-1"})
+	w.tell(activity.Handled{EventID: "P-1", LoopID: "long-gone"})
+	w.tell(activity.Handled{EventID: "of-ben", LoopID: "L2"}, activity.Handled{EventID: "in-a-wave", LoopID: "ada%40example.com"})
+	keep(activity.Handled{EventID: "longer-number", LoopID: "order-P-12"})
+	keep(activity.Handled{EventID: "longer-address", LoopID: "xada@example.com"})
+	keep(activity.Handled{EventID: "of-a-later-event", LoopID: "ada@example.com", Stream: topology.Events, Sequence: 1000})
+	w.end()
+
+	s := w.console(servicetest.Env{"ERASURE_QUALTRICS": "false"})
+	done := receipt(t, s, forget(t, s, `{"why":"asked","by":"eve","email":"ada@example.com"}`).ID)
+	left := []string{}
+	for _, m := range w.broker.Messages(topology.Activity, topology.ActivitySubject(topology.C4CTasker, activity.KindAttempt)) {
+		var a activity.Attempt
+		if err := json.Unmarshal(m.Data, &a); err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range a.Events {
+			left = append(left, h.EventID)
+		}
+	}
+	if !slices.Equal(left, kept) || done.Deleted[topology.Activity] != 4 {
+		t.Errorf("left is %v, want %v; the receipt counts %v", left, kept, done.Deleted)
+	}
+	s.Stop()
+	w.broker.Stop()
+	for _, secret := range []string{"mail:ada", "by-number", "in-a-wave"} {
+		if files := w.onDisk(secret); len(files) > 0 {
+			t.Errorf("%s is still on disk in %v", secret, files)
+		}
 	}
 }
 

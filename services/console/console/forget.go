@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
+	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/effect"
@@ -24,8 +25,9 @@ import (
 	"github.com/closeloop/closeloop/services/console/loops"
 )
 
-// searched are the streams that hold messages about people; letters come before what was done with them.
-var searched = []string{topology.Events, topology.Retries, topology.DeadLetters, topology.Operations}
+// searched are the streams that hold messages about people; letters come before what was done with them, and what services
+// told, of which nothing is learnt, comes last.
+var searched = []string{topology.Events, topology.Retries, topology.DeadLetters, topology.Operations, topology.Activity}
 
 const (
 	// doomedMost is how many messages are deleted between two records of how far it is.
@@ -245,6 +247,12 @@ func (f *forgetter) search(ctx context.Context, e *Erasure) (found bool, err err
 	looked := map[string]uint64{}
 	letters := map[uint64]bool{}
 	for _, stream := range searched {
+		if stream == topology.Activity {
+			p.adoptMailboxes()
+			if p.known() != before || full == doomedMost { // it is large, and would be read again
+				break
+			}
+		}
 		last, err := f.scan(ctx, e, stream, e.LookedAt[stream]+1, func(m *jetstream.RawStreamMsg) {
 			if f.about(e, stream, m, letters) && full < doomedMost { // all is looked at, however much there is: it may tell more
 				doomed[stream] = append(doomed[stream], m.Sequence)
@@ -256,7 +264,6 @@ func (f *forgetter) search(ctx context.Context, e *Erasure) (found bool, err err
 		}
 		looked[stream] = max(last, e.LookedAt[stream])
 	}
-	p.adoptMailboxes()
 	if p.known() != before {
 		clear(e.LookedAt)
 		return true, nil
@@ -286,6 +293,8 @@ func (f *forgetter) about(e *Erasure, stream string, m *jetstream.RawStreamMsg, 
 	case topology.Operations:
 		f.hearDiscard(e, m)
 		return aboutOperation(w, m, late, letters)
+	case topology.Activity:
+		return aboutAttempt(w, m)
 	case topology.Events:
 		f.hear(e, m)
 	case topology.Retries, topology.DeadLetters:
@@ -367,6 +376,33 @@ func aboutJob(p *person, m *jetstream.RawStreamMsg, late bool) bool {
 		put = flatten(append(put, leaf{c.Field, c.Text}, leaf{c.Field, c.With}), c.Field, valueOf(c.Value))
 	}
 	return p.judge(sight{leaves: put, late: late}) != nothing
+}
+
+// aboutAttempt tells whether what a service told holds something about the person: callers choose the ids of their events and loops,
+// and some make them of addresses and customer numbers. A wave goes as a whole. An externalId may be short: it is looked for as
+// an id, and within what was told of the person's loops.
+func aboutAttempt(w *work, m *jetstream.RawStreamMsg) bool {
+	var a activity.Attempt
+	if !strings.HasSuffix(m.Subject, "."+activity.KindAttempt) || json.Unmarshal(m.Data, &a) != nil {
+		return false
+	}
+	p, ours, meant := w.Person, false, false
+	for _, h := range a.Events {
+		own := p.Loops[h.LoopID] || p.Shared[h.LoopID]
+		// What is told is as late as its event, which was long settled when it came here.
+		if late := h.Stream == topology.Events && h.Sequence > w.Fence[topology.Events]; late && !own {
+			continue
+		}
+		if p.ExternalIDs[h.EventID] || p.ExternalIDs[h.LoopID] {
+			return true
+		}
+		ours, meant = ours || own, true
+	}
+	if !meant {
+		return false
+	}
+	s := sight{leaves: leavesOf(m.Data)}
+	return p.mentions(s) || ours && slices.ContainsFunc(s.leaves, p.holdsExternalID)
 }
 
 // hear takes what became of the erasure at a vendor.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	g "maragu.dev/gomponents"
 	"maragu.dev/gomponents/html"
@@ -44,22 +45,36 @@ func (p *parts) send(ids []string, nodes map[string]g.Node) error {
 	return p.to.Send("parts", b.Bytes())
 }
 
+const (
+	// liveRows is how many rows of a list are kept up to date.
+	liveRows = 50
+	// livePause is between one look for changes and the next: services may change loops a hundred times a second.
+	livePause = time.Second
+)
+
 // listLive sends the rows of a list that are new or changed, first those that changed while nobody listened.
 func (p *loopPages) listLive(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
 	q, err := p.query(r.Query)
 	if err != nil {
 		return err
 	}
-	changes, page := p.store.Watch(ctx), newParts(to)
-	for changed := []string(nil); ; {
-		if err := p.sendRows(ctx, q, changed, page); err != nil {
+	q.Limit = min(q.Limit, liveRows)
+	page := newParts(to)
+	return eachChange(ctx, p.store.Watch(ctx), func(changed []string) error { return p.sendRows(ctx, q, changed, page) })
+}
+
+// eachChange looks at once, and then after each change, with a pause between two looks.
+func eachChange(ctx context.Context, changes <-chan []string, look func(changed []string) error) error {
+	for changed, more := []string(nil), true; more; changed, more = <-changes {
+		if err := look(changed); err != nil {
 			return err
 		}
-		var ok bool
-		if changed, ok = <-changes; !ok {
-			return nil
+		select {
+		case <-ctx.Done():
+		case <-time.After(livePause):
 		}
 	}
+	return nil
 }
 
 // sendRows sends the rows of the first page, and those that were on it and have changed so that they are not any more.

@@ -171,6 +171,7 @@ func happened(h happening) g.Node {
 		html.H3(html.Code(g.Text(h.Type))),
 		html.P(web.Time(h.At), g.If(h.By != "", g.Text(" by "+h.By)), g.If(!h.Happened.IsZero(), g.Group{g.Text("; it happened at "), web.Time(h.Happened)})),
 		g.If(h.Gone, html.P(html.Class("muted"), g.Text("Its content is not there any more: it has expired, or the person was forgotten."))),
+		g.If(h.TooLarge, html.P(html.Class("muted"), g.Text("Its content is too large to be shown here."))),
 		g.If(!h.Gone, g.Iff(len(h.Fields) > 0, func() g.Node { return fieldsNode(h) })),
 		attempts(h),
 	}

@@ -53,6 +53,8 @@ type happening struct {
 	Done     *Operation      `json:"operation,omitempty"`
 	// Gone says that the stream does not hold it any more.
 	Gone bool `json:"gone,omitempty"`
+	// TooLarge says that the loop's messages together are too large for this one's fields to be shown here.
+	TooLarge bool `json:"tooLarge,omitempty"`
 }
 
 // attempt is one try to handle an event.
@@ -141,13 +143,16 @@ func (p *loopPages) timeline(entries []loops.Entry) []happening {
 func happeningOf(e loops.Entry) happening {
 	// One that breaks its contract has an envelope, or what stands in for it, all the same.
 	envelope, _, _ := event.Open(e.Type, e.Header, e.Body, event.Origin{Stream: e.Stream, Sequence: e.Sequence, Time: e.At})
-	one := happening{Kind: anEvent, At: e.At, Place: e.Place, Type: e.Type, ID: envelope.ID, By: envelope.Source, Gone: e.Gone}
+	if e.TooLarge {
+		envelope = *e.Event
+	}
+	one := happening{Kind: anEvent, At: e.At, Place: e.Place, Type: e.Type, ID: envelope.ID, By: envelope.Source, Gone: e.Gone, TooLarge: e.TooLarge}
 	if e.Event != nil {
 		if !e.Event.Time.IsZero() && e.At.Sub(e.Event.Time) > time.Second {
 			one.Happened = e.Event.Time
 		}
 	}
-	if !e.Gone {
+	if !e.Gone && !e.TooLarge {
 		one.Fields = maskBody(e.Body)
 	}
 	return one

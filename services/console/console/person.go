@@ -277,6 +277,16 @@ func (p *person) mentions(s sight) bool {
 	return slices.ContainsFunc(s.leaves, func(l leaf) bool { return p.mentionedIn(l.value) || p.mentionedIn(l.path) })
 }
 
+// holdsExternalID tells whether an externalId of the person is part of a value.
+func (p *person) holdsExternalID(l leaf) bool {
+	for id := range p.ExternalIDs {
+		if strings.Contains(l.value, id) {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *person) mentionedIn(text string) bool {
 	if !strings.Contains(text, "@") && !strings.Contains(text, "%40") {
 		return false

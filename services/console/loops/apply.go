@@ -18,7 +18,9 @@ var errOvertaken = errors.New("another process writes to the same file")
 // statements of the writer, prepared once.
 type statements struct {
 	findMany, ofMessage, insert, update, rewrite, remove *sql.Stmt
-	id, ids, noID                                        *sql.Stmt
+	name, names, noName                                  *sql.Stmt
+	fresh, freshes, idCounts, noID                       *sql.Stmt
+	sortIDs                                              [3]*sql.Stmt
 	message, messages, noMessage                         *sql.Stmt
 	fired, notFired, waits, notWaiting                   *sql.Stmt
 	total, cohort, flow, calls, recent, told, word       *sql.Stmt
@@ -35,14 +37,21 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		into **sql.Stmt
 		text string
 	}{
-		{&s.findMany, "SELECT id.hash, loop.n, loop.record FROM id CROSS JOIN loop ON loop.n = id.n WHERE id.hash IN (?" + strings.Repeat(", ?", many-1) + ")"},
+		{&s.findMany, "SELECT name.hash, loop.n, loop.record FROM name CROSS JOIN loop ON loop.n = name.n WHERE name.hash IN (?" + strings.Repeat(", ?", many-1) + ")"},
 		{&s.ofMessage, "SELECT loop.n, loop.record FROM message CROSS JOIN loop ON loop.n = message.n WHERE source = ? AND seq = ?"},
 		{&s.insert, "INSERT INTO loop (n, start, mark, campaign, survey, due, record) VALUES (?, ?, ?, ?, ?, ?, ?)"},
 		{&s.update, "UPDATE loop SET record = ? WHERE n = ?"},
 		{&s.rewrite, "UPDATE loop SET start = ?, mark = ?, campaign = ?, survey = ?, due = ?, record = ? WHERE n = ?"},
 		{&s.remove, "DELETE FROM loop WHERE n = ?"},
-		{&s.id, "INSERT OR IGNORE INTO id (hash, n) VALUES (?, ?)"},
-		{&s.ids, "INSERT OR IGNORE INTO id (hash, n) VALUES " + rowsOf(2)},
+		{&s.name, "INSERT OR IGNORE INTO name (hash, n) VALUES (?, ?)"},
+		{&s.names, "INSERT OR IGNORE INTO name (hash, n) VALUES " + rowsOf(2)},
+		{&s.noName, "DELETE FROM name WHERE hash = ? AND n = ?"},
+		{&s.fresh, "INSERT INTO fresh (hash, n) VALUES (?, ?)"},
+		{&s.freshes, "INSERT INTO fresh (hash, n) VALUES " + rowsOf(2)},
+		{&s.idCounts, "SELECT coalesce((SELECT max(rowid) FROM fresh), 0), (SELECT value FROM setting WHERE name = 'ids')"},
+		{&s.sortIDs[0], "INSERT OR IGNORE INTO id (hash, n) SELECT hash, n FROM fresh ORDER BY hash, n"},
+		{&s.sortIDs[1], "UPDATE setting SET value = value + changes() WHERE name = 'ids'"},
+		{&s.sortIDs[2], "DELETE FROM fresh"},
 		{&s.noID, "DELETE FROM id WHERE hash = ? AND n = ?"},
 		{&s.message, "INSERT OR REPLACE INTO message (source, seq, n) VALUES (?, ?, ?)"},
 		{&s.messages, "INSERT OR REPLACE INTO message (source, seq, n) VALUES " + rowsOf(3)},
@@ -91,12 +100,13 @@ func (s *statements) close() {
 	}
 }
 
-// hashOf is under which number an id is found. The loop itself has it, so that two ids of one number are told apart.
+// hashOf is under which number an id is found, whatever its case: SAP shows its GUIDs in one, and gives them in the other. The loop
+// itself has the id as it is, so that two of one number are told apart.
 func hashOf(kind IDKind, value string) int64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(kind))
 	_, _ = h.Write([]byte{0})
-	_, _ = h.Write([]byte(value))
+	_, _ = h.Write([]byte(strings.ToLower(value)))
 	return int64(h.Sum64()) // all of its bits, as a number that SQLite has
 }
 
@@ -133,6 +143,7 @@ type batch struct {
 	world *world
 	now   int64
 
+	names    [][2]int64
 	ids      [][2]int64
 	messages [][3]int64
 	totals   map[totalKey]int64
@@ -409,7 +420,7 @@ func (b *batch) put(n int64, r *record, notes []note) error {
 	if !had {
 		n = b.next
 		b.next++
-		b.ids = append(b.ids, [2]int64{hashOf(loopID, r.loop), n})
+		b.names = append(b.names, [2]int64{hashOf(loopID, r.loop), n})
 	}
 	now := record{loop: r.loop, entry: e, notes: notes}
 	packed := b.packer.pack(&now)
@@ -438,7 +449,7 @@ func (b *batch) drop(n int64, r *record) error {
 	if err := b.exec(b.prepared.remove, n); err != nil {
 		return err
 	}
-	if err := b.exec(b.prepared.noID, hashOf(loopID, r.loop), n); err != nil {
+	if err := b.exec(b.prepared.noName, hashOf(loopID, r.loop), n); err != nil {
 		return err
 	}
 	return b.difference(n, true, r, nil)
@@ -580,10 +591,10 @@ func (b *batch) leave(n int64, l *note, now []note) error {
 		}
 	}
 	for _, id := range l.ids {
-		if slices.ContainsFunc(now, func(other note) bool { return slices.Contains(other.ids, id) }) {
+		if slices.ContainsFunc(now, func(other note) bool { return slices.ContainsFunc(other.ids, id.same) }) {
 			continue
 		}
-		if err := b.exec(b.prepared.noID, hashOf(id.Kind, id.Value), n); err != nil {
+		if err := b.noID(hashOf(id.Kind, id.Value), n); err != nil {
 			return err
 		}
 	}
@@ -680,8 +691,7 @@ const recentMost = int64(2 * time.Hour)
 
 // flush writes what was gathered.
 func (b *batch) flush() error {
-	slices.SortFunc(b.ids, func(x, y [2]int64) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
-	if err := b.pairs(slices.Compact(b.ids)); err != nil {
+	if err := b.noteIDs(); err != nil {
 		return err
 	}
 	slices.SortFunc(b.messages, func(x, y [3]int64) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
@@ -721,19 +731,20 @@ func (b *batch) flush() error {
 	return errors.Join(errs...)
 }
 
-func (b *batch) pairs(rows [][2]int64) error {
+// pairs writes rows of two numbers, one or many with each statement.
+func (b *batch) pairs(rows [][2]int64, one, several *sql.Stmt) error {
 	args := make([]any, 0, 2*many)
 	for ; len(rows) >= many; rows = rows[many:] {
 		args = args[:0]
 		for _, r := range rows[:many] {
 			args = append(args, r[0], r[1])
 		}
-		if err := b.exec(b.prepared.ids, args...); err != nil {
+		if err := b.exec(several, args...); err != nil {
 			return err
 		}
 	}
 	for _, r := range rows {
-		if err := b.exec(b.prepared.id, r[0], r[1]); err != nil {
+		if err := b.exec(one, r[0], r[1]); err != nil {
 			return err
 		}
 	}

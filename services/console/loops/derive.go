@@ -279,8 +279,7 @@ func (d *deriving) inHand(n *note, service string) {
 		return
 	}
 	since, after, handled := n.at, int64(0), d.passed(n, service)
-	if len(letters) > 0 { // decided, all of them
-		latest := slices.MaxFunc(letters, func(a, b letter) int { return cmp.Compare(a.decision.seq, b.decision.seq) }).decision
+	if latest := decision(letters); latest != nil {
 		since, after = latest.at, latest.at
 		published := d.sentAt[latest.operation] // before, nothing of it is held
 		handled = latest.outcome == discarded || published != 0 && published < d.idle[service]
@@ -323,6 +322,19 @@ func (d *deriving) openLetters(letters []letter) bool {
 		}
 	}
 	return open
+}
+
+// decision gives the latest about letters that are decided, all of them; nil where there are none, or one is open.
+func decision(letters []letter) (latest *note) {
+	for _, l := range letters {
+		if l.decision == nil {
+			return nil
+		}
+		if latest == nil || l.decision.seq > latest.seq {
+			latest = l.decision
+		}
+	}
+	return latest
 }
 
 // lastAttempt gives the latest attempt of a service at an event after a decision, 0 for none. The one that made the letter may be
@@ -458,6 +470,9 @@ func (d *deriving) lookAt(at int64) {
 	}
 }
 
+// linkMost is how long an answer is waited for where the link does not say when it expires; the linker's own always do.
+const linkMost = int64(90 * 24 * time.Hour)
+
 // customer finds out whether somebody still may answer.
 func (d *deriving) customer() {
 	if _, answered := d.reached[Answered]; answered {
@@ -465,18 +480,23 @@ func (d *deriving) customer() {
 	}
 	for i := range d.notes {
 		n := &d.notes[i]
-		if n.source != fromEvents || n.what != subjects.SurveyLinkCreated {
+		if n.source != fromEvents || n.what != subjects.SurveyLinkCreated || d.neverMailed(n) {
 			continue
 		}
-		if n.expires != 0 && n.expires <= d.now {
+		ends := cmp.Or(n.expires, cmp.Or(n.when, n.at)+linkMost)
+		if ends <= d.now {
 			continue
 		}
-		if n.expires != 0 {
-			d.lookAt(n.expires)
-		}
+		d.lookAt(ends)
 		d.wait(wait{Wait: Wait{For: ForCustomer, EventID: n.event, Until: timeOf(n.expires)}, since: n.at})
 		return
 	}
+}
+
+// neverMailed tells that a person decided that a link's mail does not go out.
+func (d *deriving) neverMailed(link *note) bool {
+	latest := decision(d.lettersOf[hand{topology.SAPInteractionWriter, link.event}])
+	return latest != nil && latest.outcome == discarded && d.answered(link, topology.SAPInteractionWriter) == 0
 }
 
 // close finds out about the stages that are reached when all of something is done, and the rules that fired.

@@ -340,7 +340,7 @@ func (p *plan) byID() ([]at, error) {
 		c.add("", "EXISTS (SELECT 1 FROM fired WHERE fired.rule = ? AND fired.mark = loop.mark AND fired.start = loop.start AND fired.n = loop.n)", rule)
 	}
 	for _, h := range hashes {
-		c.add("", "n IN (SELECT n FROM id WHERE hash IN (?"+strings.Repeat(", ?", len(h)-1)+"))", h...)
+		c.add("", "n IN ("+byID("?"+strings.Repeat(", ?", len(h)-1))+")", slices.Concat(h, h, h)...)
 	}
 	return p.list("loop NOT INDEXED", c)
 }
@@ -348,16 +348,21 @@ func (p *plan) byID() ([]at, error) {
 // anyKinds are the kinds of ids of which one may be meant that is given without its kind.
 var anyKinds = []IDKind{loopID, Order, Contact, Request, Response, Task, Recognition, Interaction, Event}
 
+// same tells that two ids are one to who looks for it: case aside.
+func (id ID) same(other ID) bool {
+	return id.Kind == other.Kind && strings.EqualFold(id.Value, other.Value)
+}
+
 // holds tells that a loop has the ids themselves, and not only their numbers.
 func (p *plan) holds(r *record) bool {
 	has := func(match func(ID) bool) bool {
 		return slices.ContainsFunc(r.notes, func(n note) bool { return slices.ContainsFunc(n.ids, match) })
 	}
-	if p.Any != "" && r.loop != p.Any && !has(func(id ID) bool { return id.Value == p.Any }) {
+	if p.Any != "" && !strings.EqualFold(r.loop, p.Any) && !has(func(id ID) bool { return strings.EqualFold(id.Value, p.Any) }) {
 		return false
 	}
 	for kind, value := range p.IDs {
-		if !has(func(id ID) bool { return id == ID{kind, value} }) && (kind != loopID || r.loop != value) {
+		if !has(ID{kind, value}.same) && (kind != loopID || !strings.EqualFold(r.loop, value)) {
 			return false
 		}
 	}
@@ -379,7 +384,7 @@ func (s *Store) Loop(ctx context.Context, id string) (Loop, error) {
 
 // named gives the loop of an id.
 func named(ctx context.Context, db *sql.DB, loop string) (*record, error) {
-	rows, err := db.QueryContext(ctx, "SELECT record FROM id CROSS JOIN loop ON loop.n = id.n WHERE id.hash = ?", hashOf(loopID, loop))
+	rows, err := db.QueryContext(ctx, "SELECT record FROM name CROSS JOIN loop ON loop.n = name.n WHERE name.hash = ?", hashOf(loopID, loop))
 	if err != nil {
 		return nil, err
 	}

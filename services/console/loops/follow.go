@@ -140,6 +140,9 @@ func (f *Follower) catchUp(ctx context.Context) error {
 	if err := f.store.again(ctx); err != nil {
 		return err
 	}
+	if err := f.store.settle(ctx); err != nil {
+		return err
+	}
 	if time.Since(f.tidied) > tidyEvery {
 		f.tidied = time.Now()
 		if err := f.store.tidy(ctx); err != nil {

@@ -207,9 +207,12 @@ func (s *Store) Forget(ctx context.Context, ids []ID, loopIDs []string) error {
 	return s.scrub(ctx, true)
 }
 
-// forget takes an id out of all loops that have it.
+// forget takes an id out of all loops that have it, in any case.
 func (b *batch) forget(id ID) error {
 	hash := hashOf(id.Kind, id.Value)
+	if err := b.sortIDs(0, 0); err != nil {
+		return err
+	}
 	found, err := b.removals("SELECT 0, n FROM id WHERE hash = ?", hash)
 	if err != nil {
 		return err
@@ -224,14 +227,14 @@ func (b *batch) forget(id ID) error {
 		}
 		had := false
 		for i := range r.notes {
-			ids := slices.DeleteFunc(slices.Clone(r.notes[i].ids), func(other ID) bool { return other == id })
+			ids := slices.DeleteFunc(slices.Clone(r.notes[i].ids), id.same)
 			had = had || len(ids) < len(r.notes[i].ids)
 			r.notes[i].ids = ids
 		}
 		if !had {
 			continue
 		}
-		if err := b.exec(b.prepared.noID, hash, f.n); err != nil {
+		if err := b.noID(hash, f.n); err != nil {
 			return err
 		}
 		b.gone = true

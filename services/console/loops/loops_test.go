@@ -124,10 +124,13 @@ func (s *story) request(n int) event.Event {
 	})))
 }
 
+// link makes one that says when it expires, unless its lifetime is 0.
 func (s *story) link(requested event.Event, n int, lifetime time.Duration) event.Event {
 	id := strconv.Itoa(n)
 	m := &eventsv1.SurveyLinkCreated{RequestId: "A" + id, Link: "https://survey.example.com/" + id, ContactId: "CID_" + id, ContactLookupId: "CGC_" + id, SurveyId: "SV_1"}
-	m.ExpiresAt = timestamp(s.at.Add(lifetime))
+	if lifetime > 0 {
+		m.ExpiresAt = timestamp(s.at.Add(lifetime))
+	}
 	return s.follow(requested, topology.QualtricsLinker, subjects.SurveyLinkCreated, m)
 }
 
@@ -232,6 +235,41 @@ func TestStates(t *testing.T) {
 			tell: func(s *story) event.Event {
 				e := s.request(1)
 				s.mail(s.link(e, 1, time.Hour), 1)
+				return e
+			}},
+		{name: "mailed, and the link does not say when it expires", state: Processing, stage: Mailed, waits: []string{"customer "},
+			tell: func(s *story) event.Event {
+				e := s.request(1)
+				s.mail(s.link(e, 1, 0), 1)
+				return e
+			}},
+		{name: "mailed long ago, and the link does not say when it expires", state: Completed, stage: Mailed,
+			tell: func(s *story) event.Event {
+				s.at = s.at.Add(-90 * 24 * time.Hour)
+				e := s.request(1)
+				s.mail(s.link(e, 1, 0), 1)
+				return e
+			}},
+		{name: "the mail is discarded", state: Discarded, stage: Linked,
+			tell: func(s *story) event.Event {
+				e := s.request(1)
+				s.decide(discarded, s.letter(topology.SAPInteractionWriter, s.link(e, 1, long), ""), "op1", "")
+				return e
+			}},
+		{name: "the mail is discarded, then replayed", state: Processing, stage: Linked, waits: []string{"service sap-interaction-writer", "customer "},
+			tell: func(s *story) event.Event {
+				e := s.request(1)
+				letter := s.letter(topology.SAPInteractionWriter, s.link(e, 1, long), "")
+				s.decide(discarded, letter, "op1", "")
+				s.decide(replayed, letter, "op2", "")
+				return e
+			}},
+		{name: "the mail is discarded, and had gone out", state: Processing, stage: Mailed, waits: []string{"customer "},
+			tell: func(s *story) event.Event {
+				e := s.request(1)
+				created := s.link(e, 1, long)
+				s.decide(discarded, s.letter(topology.SAPInteractionWriter, created, ""), "op1", "")
+				s.mail(created, 1)
 				return e
 			}},
 		{name: "answered, and the services are silent", state: Processing, stage: Answered,
@@ -375,6 +413,68 @@ func TestStates(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestIdsAreFoundInAnyCase searches as people paste; loops whose names differ in case alone are two all the same.
+func TestIdsAreFoundInAnyCase(t *testing.T) {
+	s, tale := open(t), newStory()
+	tale.received("By-Hand", 1)
+	tale.received("by-hand", 2)
+	tale.task(tale.feedback(tale.received("", 3), 3, subjects.FeedbackDeliveryLate), 3) // OBJ-3
+	third := tale.messages[len(tale.messages)-1].notes[0].loop
+	tale.tell(t, s)
+	both := []string{"By-Hand", "by-hand"}
+	found := func(q Query, want ...string) {
+		t.Helper()
+		page, err := s.Find(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{}
+		for _, l := range page.Loops {
+			got = append(got, l.ID)
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%+v: found %q, want %q", q, got, want)
+		}
+	}
+	found(Query{Any: "obj-3"}, third)
+	found(Query{Any: "r_1"}, "By-Hand")
+	found(Query{IDs: map[IDKind]string{Response: "r_2"}}, "by-hand")
+	found(Query{IDs: map[IDKind]string{Task: "Obj-3", Response: "r_3"}}, third)
+	found(Query{Any: "BY-HAND"}, both...)
+	found(Query{IDs: map[IDKind]string{loopID: "BY-HAND"}}, both...)
+	for i, loop := range both {
+		if l := loopOf(t, s, loop); len(l.Places) != 1 || !slices.Contains(l.IDs, ID{Response, "R_" + strconv.Itoa(i+1)}) {
+			t.Errorf("%s has %+v of %+v", loop, l.Places, l.IDs)
+		}
+	}
+	if err := s.Forget(t.Context(), []ID{{Task, "obj-3"}}, []string{"by-hand"}); err != nil {
+		t.Fatal(err)
+	}
+	found(Query{Any: "BY-HAND"}, "By-Hand")
+	found(Query{Any: "OBJ-3"}, []string{}...)
+}
+
+// TestAnIDLeavesWithItsLastCase takes back one of two spellings of an id: the other is still found, and then none.
+func TestAnIDLeavesWithItsLastCase(t *testing.T) {
+	s, tale := open(t), newStory()
+	for _, id := range []string{"R_ab", "R_AB"} {
+		tale.say(must(event.New(topology.Ingress, subjects.SurveyResponseReceived, &eventsv1.SurveyResponseReceived{SurveyId: "SV_1", ResponseId: id})).InLoop("one"))
+	}
+	tale.say(must(event.New(topology.Ingress, subjects.SurveyResponseReceived, &eventsv1.SurveyResponseReceived{SurveyId: "SV_1", ResponseId: "R_c"})).InLoop("one"))
+	tale.tell(t, s)
+	for seq, want := range []int{1, 1, 0} {
+		if seq > 0 {
+			if err := s.withdraw(t.Context(), fromEvents, []uint64{uint64(seq)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		page, err := s.Find(t.Context(), Query{IDs: map[IDKind]string{Response: "r_Ab"}})
+		if err != nil || len(page.Loops) != want {
+			t.Errorf("%d taken back: found %d, want %d, %v", seq, len(page.Loops), want, err)
+		}
 	}
 }
 

@@ -24,9 +24,10 @@
 //   - The service's own consumer, where nothing else is known: what it has acknowledged, or what came due before a moment at
 //     which nothing waited for it, is done.
 //
-// The first that holds is the state: failed with an open letter; retry while something is tried again or its vendor is out;
+// The first that holds is the state: failed with an open letter; retry while something is tried again or has met a vendor that is out;
 // processing while something is in hand, or while the customer can answer (there is a link, it has not expired, and there is no
-// answer); discarded when the last decision about a letter was to discard it; else completed.
+// answer; a link that does not say when it expires is waited for 90 days, and one whose letter at sap-interaction-writer was
+// discarded not at all, since it is never mailed); discarded when the last decision about a letter was to discard it; else completed.
 //
 // A loop has reached the stage link with survey.link.created, mailed with the link's interaction.written, answered with
 // either survey.response event, acted on with the first feedback.* or recognition.requested, and closed when each of these has its
@@ -96,7 +97,7 @@ var IDKinds = []IDKind{Order, Contact, Request, Response, Task, Recognition}
 
 // Query selects loops. Empty fields select all.
 type Query struct {
-	// Any is an id of any kind, or the loop's own.
+	// Any is an id of any kind, or the loop's own. Ids are found whatever their case, here and in IDs.
 	Any      string
 	IDs      map[IDKind]string
 	State    State

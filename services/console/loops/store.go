@@ -18,7 +18,7 @@ import (
 )
 
 // version of the schema, of how records are packed, and of the rules by which loops stand: a file of another one is built anew.
-const version = 1
+const version = 3
 
 // schema of the file. Times are nanoseconds; campaigns, surveys, rules, vendors, operations and types are numbers of words.
 const schema = `
@@ -32,7 +32,10 @@ CREATE INDEX loop_mark ON loop (mark, start, n, campaign, survey);
 CREATE INDEX loop_campaign ON loop (campaign, start);
 CREATE INDEX loop_survey ON loop (survey, start);
 CREATE INDEX loop_due ON loop (due) WHERE due > 0;
+CREATE TABLE name (hash INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (hash, n)) WITHOUT ROWID;
 CREATE TABLE id (hash INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (hash, n)) WITHOUT ROWID;
+CREATE TABLE fresh (hash INTEGER NOT NULL, n INTEGER NOT NULL);
+INSERT INTO setting (name, value) VALUES ('ids', 0);
 CREATE TABLE message (source INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (source, seq)) WITHOUT ROWID;
 CREATE TABLE fired (rule INTEGER NOT NULL, mark INTEGER NOT NULL, start INTEGER NOT NULL, n INTEGER NOT NULL, campaign INTEGER NOT NULL,
 	survey INTEGER NOT NULL, PRIMARY KEY (rule, mark, start, n)) WITHOUT ROWID;
@@ -66,7 +69,7 @@ const (
 // Store is the read model. It is safe for concurrent use.
 type Store struct {
 	path      string
-	temporary string // folder that ends with it
+	temporary *temporary // folder that ends with it, if it is one
 
 	mu       sync.RWMutex // held while the file is made anew
 	write    *sql.DB
@@ -92,11 +95,11 @@ type Store struct {
 func Open(ctx context.Context, path string) (*Store, error) {
 	s := &Store{path: path}
 	if path == "" {
-		folder, err := os.MkdirTemp("", "closeloop-console-")
+		folder, err := newTemporary(os.TempDir())
 		if err != nil {
 			return nil, fmt.Errorf("the read model has no place for its file: %w", err)
 		}
-		s.temporary, s.path = folder, filepath.Join(folder, "loops.db")
+		s.temporary, s.path = folder, filepath.Join(folder.path, "loops.db")
 	}
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
 		return nil, fmt.Errorf("the folder of the read model: %w", err)
@@ -130,6 +133,9 @@ func damaged(err error) bool {
 
 // open opens the file as it is. The caller holds mu, or is alone.
 func (s *Store) open(ctx context.Context) (err error) {
+	if err := private(s.path); err != nil {
+		return err
+	}
 	if s.write, err = sql.Open("sqlite", s.address(writeCache, "journal_mode(wal)", fmt.Sprintf("wal_autocheckpoint(%d)", walPages))+"&_txlock=immediate"); err != nil {
 		return err
 	}
@@ -191,7 +197,7 @@ func (s *Store) anew(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shut()
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+	for _, suffix := range files {
 		if err := os.Remove(s.path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -230,8 +236,8 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shut()
-	if s.temporary != "" {
-		return os.RemoveAll(s.temporary)
+	if s.temporary != nil {
+		return s.temporary.remove()
 	}
 	return nil
 }

@@ -34,10 +34,10 @@ func Instant(q url.Values, name string) (time.Time, error) {
 // again is when somebody may ask again who was not answered.
 const again = 5 * time.Second
 
-// Unread is the answer while the read model cannot be asked.
+// Unread is the answer while the read model cannot be asked. Why goes to the log alone.
 func Unread(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return httpdoor.Unavailable("the read model cannot be asked now: "+err.Error(), again)
+	return httpdoor.Unavailable("the read model cannot be asked now", again).Because(err)
 }

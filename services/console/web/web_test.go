@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -180,6 +182,22 @@ func TestErrorsArePagesForPeople(t *testing.T) {
 	post.Header.Set("Referer", "http://console.example//evil.example")
 	if to := web.Problem(post, stranger).Header.Get("Location"); to != "/sign-in?next=%2F" {
 		t.Error(to)
+	}
+}
+
+func TestWhyTheReadModelDoesNotAnswerIsForTheLogAlone(t *testing.T) {
+	inner := errors.New("SQL logic error: near Ada")
+	err := web.Unread(inner)
+	p, ok := errors.AsType[*httpdoor.Problem](err)
+	if !ok || p.Status != http.StatusServiceUnavailable || p.RetryAfter <= 0 {
+		t.Fatal(err)
+	}
+	told, jsonErr := json.Marshal(p)
+	if jsonErr != nil || strings.Contains(string(told), "Ada") || strings.Contains(page(t, web.Problem(request("/loops", "Accept", "text/html"), p)), "Ada") {
+		t.Errorf("callers are told %s, %v", told, jsonErr)
+	}
+	if !errors.Is(err, inner) || !strings.Contains(err.Error(), "Ada") {
+		t.Errorf("the log is told %v", err)
 	}
 }
 

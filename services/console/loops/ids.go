@@ -1,0 +1,71 @@
+package loops
+
+import (
+	"cmp"
+	"context"
+	"slices"
+)
+
+// Loops are found by numbers made of their ids. Such numbers have no order that has anything to do with time: each that is
+// put into a large index changes a page of its own, and a rebuild would write the index many times over. So new ones are put
+// behind each other (fresh), are found there by looking through, and are sorted into the index (id) when there are enough of
+// them for its size. The loops' own ids, which are looked up for each message, have an index to themselves (name).
+const (
+	// freshLeast and freshShare of the index are how many numbers are looked through at most, the larger of them, while there is
+	// much to read; freshRest of them are left when there is nothing more to read.
+	freshLeast = 64 << 10
+	freshShare = 8
+	freshRest  = 4 << 10
+)
+
+// byID selects the numbers of loops with one of these hashes: the list of placeholders stands in it three times.
+func byID(places string) string {
+	return "SELECT n FROM id WHERE hash IN (" + places + ") UNION ALL SELECT n FROM name WHERE hash IN (" + places + ")" +
+		" UNION ALL SELECT n FROM fresh WHERE hash IN (" + places + ")"
+}
+
+// noteIDs writes the ids that were gathered.
+func (b *batch) noteIDs() error {
+	if err := b.pairs(sorted(b.names), b.prepared.name, b.prepared.names); err != nil {
+		return err
+	}
+	if err := b.pairs(sorted(b.ids), b.prepared.fresh, b.prepared.freshes); err != nil {
+		return err
+	}
+	return b.sortIDs(freshLeast, freshShare)
+}
+
+func sorted(pairs [][2]int64) [][2]int64 {
+	slices.SortFunc(pairs, func(x, y [2]int64) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
+	return slices.Compact(pairs)
+}
+
+// sortIDs puts new ids into the index where there are more than least, and more than that share of it.
+func (b *batch) sortIDs(least, share int64) error {
+	var fresh, indexed int64
+	if err := b.on(b.prepared.idCounts).QueryRowContext(b.ctx).Scan(&fresh, &indexed); err != nil {
+		return err
+	}
+	if fresh <= least || share > 0 && fresh <= indexed/share {
+		return nil
+	}
+	for _, s := range b.prepared.sortIDs {
+		if err := b.exec(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noID takes an id of a loop out of the index.
+func (b *batch) noID(hash, n int64) error {
+	if err := b.sortIDs(0, 0); err != nil { // it may be among the new ones
+		return err
+	}
+	return b.exec(b.prepared.noID, hash, n)
+}
+
+// settle sorts what is new, when there is nothing more to read.
+func (s *Store) settle(ctx context.Context) error {
+	return s.transact(ctx, func(b *batch) error { return b.sortIDs(freshRest, 0) })
+}
