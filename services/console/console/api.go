@@ -65,13 +65,13 @@ func filterOf(q url.Values) (filter, error) {
 		state: cmp.Or(State(q.Get("state")), Open),
 	}
 	if !slices.Contains([]State{Open, Replayed, Discarded, allStates}, f.state) {
-		return f, field("state", "must be open, replayed, discarded or all")
+		return f, web.Wrong("state", "must be open, replayed, discarded or all")
 	}
 	if f.state == allStates {
 		f.state = ""
 	}
 	if f.class != "" && !slices.Contains(classes, fault.Class(f.class)) {
-		return f, field("class", fmt.Sprintf("must be one of %v", classes))
+		return f, web.Wrong("class", fmt.Sprintf("must be one of %v", classes))
 	}
 	var err error
 	f.limit, f.before, err = pageOf(q)
@@ -79,34 +79,21 @@ func filterOf(q url.Values) (filter, error) {
 }
 
 // knownIn refuses what would be ignored.
-func knownIn(q url.Values, names ...string) error {
-	for name := range q {
-		if name != "format" && !slices.Contains(names, name) { // which the form of the answer goes by
-
-			return httpdoor.BadRequest("the query has a parameter that is not known",
-				httpdoor.FieldError{Field: contract.Shown(name), Message: "is not known; known are " + strings.Join(names, ", ")})
-		}
-	}
-	return nil
-}
+func knownIn(q url.Values, names ...string) error { return web.Known(q, append(names, "format")...) }
 
 func pageOf(q url.Values) (limit int, before uint64, err error) {
 	limit = page
 	if v := q.Get("limit"); v != "" {
 		if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > pageMost {
-			return 0, 0, field("limit", fmt.Sprintf("must be 1 to %d", pageMost))
+			return 0, 0, web.Wrong("limit", fmt.Sprintf("must be 1 to %d", pageMost))
 		}
 	}
 	if v := q.Get("before"); v != "" {
 		if before, err = strconv.ParseUint(v, 10, 64); err != nil || before == 0 {
-			return 0, 0, field("before", "must be a sequence: what came before it is shown")
+			return 0, 0, web.Wrong("before", "must be a sequence: what came before it is shown")
 		}
 	}
 	return limit, before, nil
-}
-
-func field(name, message string) error {
-	return httpdoor.BadRequest(name+" "+message, httpdoor.FieldError{Field: name, Message: message})
 }
 
 func (f filter) match(s Standing) bool {
@@ -410,15 +397,15 @@ func (d *desk) operation(r *httpdoor.Request, kind string, a asked) (Operation, 
 	o.Body, o.Edited = a.Body, len(a.Body) > 0
 	switch {
 	case len(o.Key) > byMost:
-		return o, field("Idempotency-Key", fmt.Sprintf("must have at most %d bytes", byMost))
+		return o, web.Wrong("Idempotency-Key", fmt.Sprintf("must have at most %d bytes", byMost))
 	case kind == Discard && o.Edited:
-		return o, field("body", "cannot be sent with what is discarded")
+		return o, web.Wrong("body", "cannot be sent with what is discarded")
 	case o.Edited && o.Body[0] != '{':
-		return o, field("body", "must be an object")
+		return o, web.Wrong("body", "must be an object")
 	case o.Edited && o.Outcome != "":
-		return o, field("outcome", "cannot be sent with a body: what was sent is decided about as it was")
+		return o, web.Wrong("outcome", "cannot be sent with a body: what was sent is decided about as it was")
 	case o.Outcome != "" && (kind == Discard || o.Outcome != OutcomeNotDone):
-		return o, field("outcome", "may be "+OutcomeNotDone+", of a replay")
+		return o, web.Wrong("outcome", "may be "+OutcomeNotDone+", of a replay")
 	}
 	return o, nil
 }
@@ -474,15 +461,15 @@ func (d *desk) selection(r *httpdoor.Request, kind string, a askedMany) (Operati
 	wanted.changes, wanted.Edited = a.Edit, len(a.Edit) > 0
 	switch {
 	case kind == Discard && wanted.Edited:
-		return wanted, field("edit", "cannot be sent with what is discarded")
+		return wanted, web.Wrong("edit", "cannot be sent with what is discarded")
 	case wanted.Edited && wanted.Outcome != "":
-		return wanted, field("outcome", "cannot be sent with edit: what was sent is decided about as it was")
+		return wanted, web.Wrong("outcome", "cannot be sent with edit: what was sent is decided about as it was")
 	case a.Job && a.Limit != 0:
-		return wanted, field("limit", "does not go with a job: sample says how many come first")
+		return wanted, web.Wrong("limit", "does not go with a job: sample says how many come first")
 	case !a.Job && a.Sample != 0:
-		return wanted, field("sample", "goes with a job: limit says how many are done")
+		return wanted, web.Wrong("sample", "goes with a job: limit says how many are done")
 	case a.Sample < 0:
-		return wanted, field("sample", "must be positive")
+		return wanted, web.Wrong("sample", "must be positive")
 	}
 	return wanted, checkChanges(a.Edit)
 }
@@ -569,18 +556,18 @@ func instead(sequence uint64, err error) (Done, error) {
 func (d *desk) chosen(a askedMany) ([]uint64, error) {
 	switch {
 	case a.Limit < 0:
-		return nil, field("limit", "must be positive")
+		return nil, web.Wrong("limit", "must be positive")
 	case a.Cause != "" && len(a.Sequences) > 0:
-		return nil, field("cause", "contradicts sequences: name one of them")
+		return nil, web.Wrong("cause", "contradicts sequences: name one of them")
 	case a.Cause == "" && a.UpTo > 0:
-		return nil, field("upTo", "goes with cause")
+		return nil, web.Wrong("upTo", "goes with cause")
 	case a.Cause == "" && len(a.Sequences) == 0:
-		return nil, field("sequences", "are required, or cause")
+		return nil, web.Wrong("sequences", "are required, or cause")
 	case a.Cause == "":
 		sorted := slices.Sorted(slices.Values(a.Sequences))
 		return slices.Compact(sorted), nil
 	case a.Again || a.Outcome != "":
-		return nil, field("cause", "goes with neither again nor outcome: name the sequences")
+		return nil, web.Wrong("cause", "goes with neither again nor outcome: name the sequences")
 	}
 	if len(d.book.selected(filter{cause: a.Cause}.match)) == 0 {
 		return nil, httpdoor.NotFound("there is no dead letter of the cause " + a.Cause)

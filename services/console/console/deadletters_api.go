@@ -111,7 +111,7 @@ func (d *desk) check(ctx context.Context, r *httpdoor.Request) (*httpdoor.Respon
 // checked holds a mended body against the contract, as its replay would.
 func (d *desk) checked(ctx context.Context, sequence uint64, body json.RawMessage) error {
 	if len(body) == 0 || body[0] != '{' {
-		return field("body", "must be an object")
+		return web.Wrong("body", "must be an object")
 	}
 	if _, ok := d.book.look(sequence); !ok {
 		return notFound(sequence)
@@ -126,7 +126,7 @@ var jobIDs = uuid.MustParse("5b0f5d5e-1c0b-5f55-9f64-0c2f3c7b6e0a")
 // begin records a job on the letters that were chosen.
 func (d *desk) begin(ctx context.Context, wanted Operation, a askedMany, chosen []uint64) (*Job, error) {
 	if a.Cause == "" && len(chosen) > jobMost {
-		return nil, field("sequences", fmt.Sprintf("may be %d at most", jobMost))
+		return nil, web.Wrong("sequences", fmt.Sprintf("may be %d at most", jobMost))
 	}
 	id := uuid.NewString()
 	if wanted.Key != "" {

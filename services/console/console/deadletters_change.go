@@ -16,6 +16,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/services/console/web"
 )
 
 // The changes that can be made in many bodies at once.
@@ -52,7 +53,7 @@ const (
 // checkChanges names what is wrong with changes before any letter is looked at.
 func checkChanges(changes []Change) error {
 	if len(changes) > changesMost {
-		return field("edit", fmt.Sprintf("may hold at most %d changes", changesMost))
+		return web.Wrong("edit", fmt.Sprintf("may hold at most %d changes", changesMost))
 	}
 	var wrong []httpdoor.FieldError
 	for i, c := range changes {
@@ -64,7 +65,7 @@ func checkChanges(changes []Change) error {
 		return httpdoor.BadRequest("the change cannot be made in any body", wrong...)
 	}
 	if whole, err := json.Marshal(changes); err != nil || len(whole) > editMost {
-		return field("edit", fmt.Sprintf("must have at most %d bytes in all", editMost))
+		return web.Wrong("edit", fmt.Sprintf("must have at most %d bytes in all", editMost))
 	}
 	return nil
 }

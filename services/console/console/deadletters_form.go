@@ -175,19 +175,19 @@ func (t typed) manyOf() (askedMany, error) {
 	for _, text := range v["sequences"] {
 		sequence, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return a, field("sequences", "must be numbers")
+			return a, web.Wrong("sequences", "must be numbers")
 		}
 		a.Sequences = append(a.Sequences, sequence)
 	}
 	var err error
 	if text := v.Get("upTo"); text != "" {
 		if a.UpTo, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return a, field("upTo", "must be a number")
+			return a, web.Wrong("upTo", "must be a number")
 		}
 	}
 	if text := v.Get("sample"); text != "" {
 		if a.Sample, err = strconv.Atoi(text); err != nil {
-			return a, field("sample", "must be a number")
+			return a, web.Wrong("sample", "must be a number")
 		}
 	}
 	if v.Has("op") {

@@ -163,7 +163,7 @@ func (d *desk) selectionPage(_ context.Context, r *httpdoor.Request) (*httpdoor.
 	}
 	do := r.Query.Get("do")
 	if !slices.Contains([]string{Replay, doChange, Discard}, do) {
-		return nil, field("do", "must be replay, change or discard")
+		return nil, web.Wrong("do", "must be replay, change or discard")
 	}
 	if a.Cause == "" && len(a.Sequences) == 0 {
 		return nil, httpdoor.BadRequest("no letter is selected: go back and tick some", httpdoor.FieldError{Field: "sequences", Message: "are required, or cause"})

@@ -695,7 +695,11 @@ func (b *batch) flush() error {
 		return err
 	}
 	slices.SortFunc(b.messages, func(x, y [3]int64) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
-	if err := b.triples(b.messages); err != nil {
+	messages := make([]any, 0, 3*len(b.messages))
+	for _, m := range b.messages {
+		messages = append(messages, m[0], m[1], m[2])
+	}
+	if err := b.rows(3, messages, b.prepared.message, b.prepared.messages); err != nil {
 		return err
 	}
 	var errs []error
@@ -731,39 +735,15 @@ func (b *batch) flush() error {
 	return errors.Join(errs...)
 }
 
-// pairs writes rows of two numbers, one or many with each statement.
-func (b *batch) pairs(rows [][2]int64, one, several *sql.Stmt) error {
-	args := make([]any, 0, 2*many)
-	for ; len(rows) >= many; rows = rows[many:] {
-		args = args[:0]
-		for _, r := range rows[:many] {
-			args = append(args, r[0], r[1])
-		}
-		if err := b.exec(several, args...); err != nil {
+// rows writes rows of so many numbers, one or many with each statement.
+func (b *batch) rows(width int, numbers []any, one, several *sql.Stmt) error {
+	for ; len(numbers) >= width*many; numbers = numbers[width*many:] {
+		if err := b.exec(several, numbers[:width*many]...); err != nil {
 			return err
 		}
 	}
-	for _, r := range rows {
-		if err := b.exec(one, r[0], r[1]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *batch) triples(rows [][3]int64) error {
-	args := make([]any, 0, 3*many)
-	for ; len(rows) >= many; rows = rows[many:] {
-		args = args[:0]
-		for _, r := range rows[:many] {
-			args = append(args, r[0], r[1], r[2])
-		}
-		if err := b.exec(b.prepared.messages, args...); err != nil {
-			return err
-		}
-	}
-	for _, r := range rows {
-		if err := b.exec(b.prepared.message, r[0], r[1], r[2]); err != nil {
+	for ; len(numbers) > 0; numbers = numbers[width:] {
+		if err := b.exec(one, numbers[:width]...); err != nil {
 			return err
 		}
 	}

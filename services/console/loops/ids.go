@@ -26,18 +26,23 @@ func byID(places string) string {
 
 // noteIDs writes the ids that were gathered.
 func (b *batch) noteIDs() error {
-	if err := b.pairs(sorted(b.names), b.prepared.name, b.prepared.names); err != nil {
+	if err := b.rows(2, sorted(b.names), b.prepared.name, b.prepared.names); err != nil {
 		return err
 	}
-	if err := b.pairs(sorted(b.ids), b.prepared.fresh, b.prepared.freshes); err != nil {
+	if err := b.rows(2, sorted(b.ids), b.prepared.fresh, b.prepared.freshes); err != nil {
 		return err
 	}
 	return b.sortIDs(freshLeast, freshShare)
 }
 
-func sorted(pairs [][2]int64) [][2]int64 {
+// sorted gives pairs in order, each once, one number behind the other.
+func sorted(pairs [][2]int64) []any {
 	slices.SortFunc(pairs, func(x, y [2]int64) int { return cmp.Or(cmp.Compare(x[0], y[0]), cmp.Compare(x[1], y[1])) })
-	return slices.Compact(pairs)
+	numbers := make([]any, 0, 2*len(pairs))
+	for _, p := range slices.Compact(pairs) {
+		numbers = append(numbers, p[0], p[1])
+	}
+	return numbers
 }
 
 // sortIDs puts new ids into the index where there are more than least, and more than that share of it.
