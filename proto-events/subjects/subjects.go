@@ -5,6 +5,8 @@ package subjects
 import (
 	"cmp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -89,7 +91,7 @@ var All = []Contract{
 		}),
 }
 
-// Find gives the contract of a subject; feedback.<anything> is found as the contract that rules publish to.
+// Find gives the contract of a subject; feedback.<any name> is found as the contract that rules publish to.
 func Find(subject string) (Contract, bool) {
 	for _, c := range All {
 		if c.Subject == subject {
@@ -97,12 +99,19 @@ func Find(subject string) (Contract, bool) {
 		}
 	}
 	name, isFeedback := strings.CutPrefix(subject, FeedbackPrefix)
-	if !isFeedback || name == "" || strings.ContainsAny(name, ".*> \t\r\n") {
+	if !isFeedback || !isToken(name) {
 		return Contract{}, false
 	}
 	c, _ := Find(FeedbackPrefix + "*")
 	c.Subject = subject
 	return c, true
+}
+
+// isToken tells whether a name can stand in a subject, in ce-type and in Nats-Msg-Id alike: visible UTF-8 that is one token.
+func isToken(name string) bool {
+	return name != "" && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool {
+		return strings.ContainsRune(".*>", r) || unicode.IsSpace(r) || !unicode.IsGraphic(r)
+	})
 }
 
 func feedbackKey(m *eventsv1.FeedbackRaised) string { return m.GetResponseId() }
