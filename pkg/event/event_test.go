@@ -132,8 +132,10 @@ func TestNewRefusesDataOfAnotherSubject(t *testing.T) {
 	if _, err := event.New("x", subjects.TaskCreated, &eventsv1.OrderCompleted{ServiceOrder: "1"}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := event.New("x", "feedback.", &eventsv1.FeedbackRaised{ResponseId: "R", Subject: "s"}); !fault.Is(err, fault.Invalid) {
-		t.Errorf("got %v", err)
+	for _, subject := range []string{"feedback.", "feedback.a.b", "feedback.*", "feedback.>", "feedback.a b", "feedback.a\x00", "feedback.a\u00a0b", "feedback.\x8f"} {
+		if _, err := event.New("x", subject, &eventsv1.FeedbackRaised{ResponseId: "R", Subject: "s"}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: got %v", subject, err)
+		}
 	}
 	if _, err := event.New("x", "feedback.wrong_price", &eventsv1.FeedbackRaised{ResponseId: "R", Subject: "s"}); err != nil {
 		t.Errorf("a rule's own subject: %v", err)

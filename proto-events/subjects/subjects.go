@@ -4,6 +4,7 @@ package subjects
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -35,6 +36,9 @@ const (
 // FeedbackPrefix begins every subject that a rule may publish a [eventsv1.FeedbackRaised] to: feedback.wrong_price.
 const FeedbackPrefix = "feedback."
 
+// chosen stands in [All] for every subject that rules choose; it is a pattern, and no event's subject.
+const chosen = FeedbackPrefix + "*"
+
 // Contract says what one subject carries.
 type Contract struct {
 	// Subject is the subject, or "feedback.*" for those that rules choose.
@@ -61,7 +65,7 @@ var All = []Contract{
 	contract(SurveyResponseReceived, "A response with its answers.",
 		func(m *eventsv1.SurveyResponseReceived) string { return m.GetResponseId() }),
 	contract(FeedbackDeliveryLate, "A person is to look at a complaint about a late delivery.", feedbackKey),
-	contract(FeedbackPrefix+"*", "A person is to look at an answer; rules choose the subject.", feedbackKey),
+	contract(chosen, "A person is to look at an answer; rules choose the subject.", feedbackKey),
 	contract(RecognitionRequested, "An employee is to be recognised.",
 		func(m *eventsv1.RecognitionRequested) string { return m.GetResponseId() }),
 	contract(InteractionWritten, "SAP Marketing Cloud holds the interaction.",
@@ -93,16 +97,14 @@ var All = []Contract{
 
 // Find gives the contract of a subject; feedback.<any name> is found as the contract that rules publish to.
 func Find(subject string) (Contract, bool) {
-	for _, c := range All {
-		if c.Subject == subject {
-			return c, true
-		}
+	if i := slices.IndexFunc(All, func(c Contract) bool { return c.Subject == subject }); i >= 0 && subject != chosen {
+		return All[i], true
 	}
 	name, isFeedback := strings.CutPrefix(subject, FeedbackPrefix)
 	if !isFeedback || !isToken(name) {
 		return Contract{}, false
 	}
-	c, _ := Find(FeedbackPrefix + "*")
+	c := All[slices.IndexFunc(All, func(c Contract) bool { return c.Subject == chosen })]
 	c.Subject = subject
 	return c, true
 }
