@@ -146,7 +146,10 @@ func (l *layer) done() (v1.Layer, error) {
 	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
 }
 
-// contentSize is what the image takes where it runs: its layers unpacked.
+// largest is what an image may take where it runs, in bytes. What is small is soon on a node that has none of it yet.
+const largest = 25_000_000
+
+// contentSize is what the image takes where it runs: its layers unpacked. More than [largest] is an error.
 func contentSize(img v1.Image) (size int64, err error) {
 	layers, err := img.Layers()
 	if err != nil {
@@ -162,6 +165,10 @@ func contentSize(img v1.Image) (size int64, err error) {
 			return 0, err
 		}
 		size += n
+	}
+	if size > largest {
+		return size, fmt.Errorf("it takes %.1f MB unpacked; an image may take %.0f: see what its program links (go tool nm -size -sort size)",
+			float64(size)/1e6, largest/1e6)
 	}
 	return size, nil
 }

@@ -14,9 +14,11 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
@@ -123,5 +125,23 @@ func TestAnUnknownImageIsRefused(t *testing.T) {
 	err := run(context.Background(), options{names: []string{"toppology"}}, &said)
 	if err == nil || !strings.Contains(err.Error(), "toppology") {
 		t.Errorf("it says %v", err)
+	}
+}
+
+func TestAnImageThatIsTooLargeIsRefused(t *testing.T) {
+	for content, fits := range map[int]bool{largest - 2048: true, largest: false} { // the layer's archive takes 2 KiB of its own
+		var l layer
+		l.file("/program", 0o555, make([]byte, content), time.Unix(0, 0))
+		own, err := l.done()
+		if err != nil {
+			t.Fatal(err)
+		}
+		image, err := mutate.AppendLayers(empty.Image, own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size, err := contentSize(image); (err == nil) != fits || size <= int64(content) {
+			t.Errorf("%d bytes of content, %d with the archive: %v", content, size, err)
+		}
 	}
 }

@@ -108,6 +108,10 @@ func write(ctx context.Context, o options, from source, p program, binaries stri
 	if err != nil {
 		return err
 	}
+	size, err := contentSize(img)
+	if err != nil {
+		return err
+	}
 	if err := os.WriteFile(filepath.Join(o.dir, p.name+".cdx.json"), bill, 0o600); err != nil {
 		return err
 	}
@@ -129,10 +133,6 @@ func write(ctx context.Context, o options, from source, p program, binaries stri
 		}
 	}
 	digest, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	size, err := contentSize(img)
 	fmt.Fprintf(out, "%-24s %5.1f MB  %s:%s  %s\n", p.name, float64(size)/1e6, o.repository+"/"+p.name, from.tag(), digest)
 	return err
 }

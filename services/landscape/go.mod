@@ -8,6 +8,7 @@ require (
 	github.com/google/uuid v1.6.0
 	go.etcd.io/bbolt v1.5.0
 	golang.org/x/net v0.62.0
+	maragu.dev/gomponents v1.2.0
 )
 
 require (

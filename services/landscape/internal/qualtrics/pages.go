@@ -2,24 +2,17 @@ package qualtrics
 
 import (
 	"bytes"
-	_ "embed"
-	"html/template"
 	"net/http"
 )
-
-//go:embed page.html
-var pageSource string
-
-var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 
 // page is what a person sees: questions, or a message.
 type page struct {
 	status    int
-	Title     string
-	Message   string
-	Questions []Question
-	Given     map[string]string // by question, what was typed in
-	Wrong     map[string]string // by question, what is wrong with it
+	title     string
+	message   string
+	questions []Question
+	given     map[string]string // by question, what was typed in
+	wrong     map[string]string // by question, what is wrong with it
 }
 
 // Pages serves the survey pages behind the links, /jfe/form/{survey}. A page opened without a personal link takes an
@@ -41,17 +34,13 @@ func (s *Simulator) onPage(show func(*http.Request) page) http.HandlerFunc {
 			http.Error(w, "The form could not be read.", http.StatusBadRequest)
 			return
 		}
-		s.writePage(w, show(r))
+		writePage(w, show(r))
 	}
 }
 
-func (s *Simulator) writePage(w http.ResponseWriter, p page) {
+func writePage(w http.ResponseWriter, p page) {
 	var body bytes.Buffer
-	if err := pageTemplate.Execute(&body, p); err != nil {
-		s.log.Error("qualtrics simulator: a survey page could not be made", "error", err)
-		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		return
-	}
+	_ = p.node().Render(&body) // a buffer takes all of it
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer") // the address is the person's key to the survey
@@ -109,7 +98,7 @@ func (s *Simulator) submitPage(r *http.Request) page {
 	}
 	response := s.record(in, given)
 	s.complete(in.link, response)
-	return page{status: http.StatusOK, Title: "Thank you", Message: "Your answers have been recorded. Thank you for your time."}
+	return page{status: http.StatusOK, title: "Thank you", message: "Your answers have been recorded. Thank you for your time."}
 }
 
 // complete books what follows from a stored response. It may be done again after a crash.
@@ -169,11 +158,11 @@ func (in session) questions(typed, wrong map[string]string) page {
 	if len(wrong) > 0 {
 		status = http.StatusUnprocessableEntity
 	}
-	return page{status: status, Title: in.survey.Name, Questions: in.survey.Questions, Given: typed, Wrong: wrong}
+	return page{status: status, title: in.survey.Name, questions: in.survey.Questions, given: typed, wrong: wrong}
 }
 
 func notThere() *page {
-	return &page{status: http.StatusNotFound, Title: "This survey was not found", Message: "Please check that the link is complete."}
+	return &page{status: http.StatusNotFound, title: "This survey was not found", message: "Please check that the link is complete."}
 }
 
 func answeredBefore() *page {
@@ -181,5 +170,5 @@ func answeredBefore() *page {
 }
 
 func gone(title, message string) *page {
-	return &page{status: http.StatusGone, Title: title, Message: message}
+	return &page{status: http.StatusGone, title: title, message: message}
 }

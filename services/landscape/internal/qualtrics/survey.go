@@ -135,19 +135,19 @@ func (q Question) codes() []int {
 	return codes
 }
 
-// Option is one radio button: what the form sends, and what people read.
-type Option struct{ Value, Label string }
+// option is one radio button: what the form sends, and what people read.
+type option struct{ Value, Label string }
 
-// Options are the radio buttons of a choice or number, for the page.
-func (q Question) Options() []Option {
-	var options []Option
+// options are the radio buttons of a choice or number, for the page.
+func (q Question) options() []option {
+	var options []option
 	for _, code := range q.codes() {
 		value := strconv.Itoa(code)
 		label := value
 		if q.Kind == Choice {
 			label = q.Choices[code-1]
 		}
-		options = append(options, Option{value, label})
+		options = append(options, option{value, label})
 	}
 	return options
 }
@@ -176,7 +176,7 @@ func (q Question) read(given string) (a answer, wrong string) {
 		}
 		return answer{given, given}, ""
 	}
-	for i, o := range q.Options() {
+	for i, o := range q.options() {
 		if o.Value == given {
 			return answer{q.codes()[i], o.Label}, ""
 		}

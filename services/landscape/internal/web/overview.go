@@ -2,8 +2,6 @@ package web
 
 import (
 	"cmp"
-	"fmt"
-	"html/template"
 	"maps"
 	"net/http"
 	"slices"
@@ -132,7 +130,7 @@ func (p *Pages) showOverview(w http.ResponseWriter, status int, wrong problem, t
 		Kinds:   faults.Kinds(),
 		Problem: wrong, Typed: typed, WithPeople: p.People != nil,
 	}
-	p.show(w, status, "overview", o)
+	show(w, status, o.page())
 }
 
 func (p *Pages) figures(campaigns []demo.Campaign) []figure {
@@ -250,32 +248,4 @@ func operations(counted map[string]int) []operation {
 		list = append(list, operation{name, counted[name]})
 	}
 	return list
-}
-
-// functions are those that templates may call.
-var functions = template.FuncMap{
-	"stamp": func(t time.Time) string { return t.UTC().Format("2 Jan 15:04:05") },
-	"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"join":  func(texts []string) string { return strings.Join(texts, ", ") },
-	// part gives what is wrong in that part of the overview.
-	"part": func(o overview, part string) string {
-		if o.Problem.Part != part {
-			return ""
-		}
-		return o.Problem.Text
-	},
-	"stateclass": stateClass,
-}
-
-// stateClass gives the colour of a state's name; the name says it too.
-func stateClass(state any) string {
-	switch fmt.Sprint(state) {
-	case "answered", "sent", "delivered", "granted":
-		return "good"
-	case "not answered yet", "queued", "running", "pending":
-		return "wait"
-	case "refused", "given up", "reached nobody", "denied", "lost":
-		return "bad"
-	}
-	return ""
 }

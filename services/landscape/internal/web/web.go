@@ -10,10 +10,11 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
-	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
+
+	g "maragu.dev/gomponents"
 
 	"github.com/closeloop/closeloop/services/landscape/internal/awardco"
 	"github.com/closeloop/closeloop/services/landscape/internal/demo"
@@ -44,13 +45,8 @@ type Landscape struct {
 	Expected func(members int) demo.Expectation
 }
 
-//go:embed templates/*.html
-var templateFiles embed.FS
-
 //go:embed static
 var staticFiles embed.FS
-
-var templates = template.Must(template.New("").Funcs(functions).ParseFS(templateFiles, "templates/*.html"))
 
 // Pages serves everything below /landscape.
 type Pages struct {
@@ -134,13 +130,9 @@ func guarded(next http.Handler) http.Handler {
 	})
 }
 
-func (p *Pages) show(w http.ResponseWriter, status int, page string, data any) {
+func show(w http.ResponseWriter, status int, page g.Node) {
 	var body bytes.Buffer
-	if err := templates.ExecuteTemplate(&body, page, data); err != nil {
-		p.log.Error("a page could not be made", "page", page, "error", err)
-		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		return
-	}
+	_ = page.Render(&body) // a buffer takes all of it
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = body.WriteTo(w) // the reader may be gone; there is nobody else to tell

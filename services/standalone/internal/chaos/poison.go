@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"context"
@@ -20,8 +20,8 @@ const (
 	slack = 20 * time.Millisecond
 )
 
-// poisoning is the scenario in which clean stretches and stretches with poisoned events among the sound ones take turns.
-func poisoning(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
+// Poison is the scenario in which clean stretches and stretches with poisoned events among the sound ones take turns.
+func Poison(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	stretches := flags.Int("stretches", 6, "clean and poisoned ones by turns")
 	o.rate = 20 // unless asked for: at 50 some vendors' limits bind, and what is measured is the queue for them
 	if err := flags.Parse(args); err != nil {

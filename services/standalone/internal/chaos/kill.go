@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"github.com/closeloop/closeloop/services/standalone/internal/lab"
 )
 
-// kill is the scenario in which services are killed and started again all the time.
-func kill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
+// Kill is the scenario in which services are killed and started again all the time.
+func Kill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	each := flags.Bool("each", false, "kill each service about every -every, not one of them")
 	every := flags.Duration("every", 2*time.Second, "how often")
 	limit := flags.Duration("kill-for", 10*time.Minute, "when to stop killing at the latest, so that the run ends")

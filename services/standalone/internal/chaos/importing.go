@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"context"
@@ -32,8 +32,8 @@ var importSteps = []stepOf{
 	{"link events being published", "", true, 20},
 }
 
-// importing is the scenario in which the linker is killed at each step of a bulk import, each step in an import of its own.
-func importing(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
+// Import is the scenario in which the linker is killed at each step of a bulk import, each step in an import of its own.
+func Import(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	only := flags.String("steps", "1,2,3,4,5,6", "at which of them")
 	if err := flags.Parse(args); err != nil {
 		return err

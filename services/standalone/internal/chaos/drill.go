@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"context"
@@ -31,8 +31,8 @@ const drillDoc = `Puts events into an installation that runs somewhere else, wit
 (LANDSCAPE_PEOPLE=off), and holds the vendors' books against what was accepted. What goes wrong meanwhile is somebody else's part:
 scripts/cluster-drill.`
 
-// drill is the scenario in which somebody else runs the system and breaks it. What it holds of earlier runs is left out.
-func drill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
+// Drill is the scenario in which somebody else runs the system and breaks it. What it holds of earlier runs is left out.
+func Drill(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	s := &drillSettings{}
 	limit := flags.Int("memory", 64, "fail when a service was ever seen with more memory, in MB; 0: never")
 	flags.Usage = func() { flags.PrintDefaults(); settings.Help(flags.Output(), "drill", drillDoc, s) }

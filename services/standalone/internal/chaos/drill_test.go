@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func TestTheDrillJudgesWhatRunsSomewhereElse(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	for _, seed := range []string{"11", "12"} {
-		err := play(t.Context(), []string{"drill", "-events", "40", "-rate", "40", "-seed", seed, "-patience", "2m"}, options{out: &said})
+		err := Scenario(Drill).play(t.Context(), "drill", []string{"-events", "40", "-rate", "40", "-seed", seed, "-patience", "2m"}, options{out: &said})
 		if err != nil {
 			t.Errorf("seed %s: %v\n%s", seed, err, said.String())
 		}

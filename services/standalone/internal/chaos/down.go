@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"context"
@@ -30,8 +30,8 @@ type stretch struct {
 	begin, end func(context.Context) error
 }
 
-// down is the scenario in which one vendor is down for a while, and then another refuses our credentials.
-func down(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
+// Down is the scenario in which one vendor is down for a while, and then another refuses our credentials.
+func Down(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	long := flags.Duration("for", 10*time.Minute, "how long the first vendor is down: half of it answering 503, half of it refusing connections; the second answers 401 for half as long")
 	first := flags.String("vendor", landscape.SalesCloud, "the one that is down")
 	second := flags.String("other", landscape.Awardco, "the one that refuses our credentials")

@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"bytes"
@@ -26,15 +26,18 @@ func TestMain(m *testing.M) {
 // TestNothingIsLostAndNothingTwice plays scenarios with a few hundred events. A killed process's events come back sooner
 // than in an installation, so that it takes no minutes.
 func TestNothingIsLostAndNothingTwice(t *testing.T) {
-	for _, args := range [][]string{
-		{"lost", "-events", "200", "-rate", "100"},
-		{"kill", "-events", "200", "-rate", "25", "-every", "1s", "-kill-for", "15s"},
-		{"import", "-events", "250", "-steps", "2,5"},
+	for name, c := range map[string]struct {
+		scenario Scenario
+		args     []string
+	}{
+		"lost":   {Lost, []string{"-events", "200", "-rate", "100"}},
+		"kill":   {Kill, []string{"-events", "200", "-rate", "25", "-every", "1s", "-kill-for", "15s"}},
+		"import": {Import, []string{"-events", "250", "-steps", "2,5"}},
 	} {
-		t.Run(args[0], func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var said bytes.Buffer
-			err := play(t.Context(), append(args, "-patience", "2m"), options{
+			err := c.scenario.play(t.Context(), name, append(c.args, "-patience", "2m"), options{
 				programs: lab.Self{}, topology: topology.Settings{AckWait: 3 * time.Second}, out: &said,
 			})
 			t.Log("\n" + said.String())

@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"context"
@@ -26,9 +26,9 @@ func (n nodes) Stop() {
 	}
 }
 
-// clustered is the scenario in which the leader of three nats-servers is stopped and started again, and its successor cut
+// Cluster is the scenario in which the leader of three nats-servers is stopped and started again, and its successor cut
 // off the network.
-func clustered(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
+func Cluster(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	stopped := flags.Duration("stopped", 15*time.Second, "how long the leader is stopped")
 	cut := flags.Duration("cut", time.Minute, "how long its successor is cut off")
 	if err := flags.Parse(args); err != nil {

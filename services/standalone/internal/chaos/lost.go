@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"context"
@@ -31,8 +31,8 @@ func (r *run) lose(ctx context.Context) (tell func() error, err error) {
 	}, nil
 }
 
-// lost is the scenario in which a fifth of the vendors' answers to writes are lost.
-func lost(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
+// Lost is the scenario in which a fifth of the vendors' answers to writes are lost.
+func Lost(ctx context.Context, o *options, flags *flag.FlagSet, args []string) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package main
+package chaos
 
 import (
 	"cmp"
@@ -147,16 +147,5 @@ func TestTheSameSeedPutsTheSameIn(t *testing.T) {
 	}
 	if said(one) != said(again) || said(one) == said(other) {
 		t.Error("the inputs do not follow from the seed")
-	}
-}
-
-func TestWithoutAScenarioItSaysWhichThereAre(t *testing.T) {
-	for _, args := range [][]string{nil, {"unheard-of"}} {
-		err := play(t.Context(), args, options{})
-		for name := range scenarios {
-			if err == nil || !strings.Contains(err.Error(), "chaos "+name+" ") {
-				t.Errorf("%q: %v does not name %s", args, err, name)
-			}
-		}
 	}
 }
