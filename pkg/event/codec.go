@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -80,7 +81,7 @@ type Origin struct {
 }
 
 // ID is the event id of a message that came without one.
-func (o Origin) ID() string { return fmt.Sprintf("%s-%d", o.Stream, o.Sequence) }
+func (o Origin) ID() string { return o.Stream + "-" + strconv.FormatUint(o.Sequence, 10) }
 
 // Decode reads an event. Missing: id from origin, loop from id, its start from time, time from origin, source "unknown". Refused as
 // [fault.Invalid], with the field's name: an unknown subject, an envelope that contradicts it, a body that is empty, no
