@@ -2,19 +2,19 @@ package console
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/closeloop/closeloop/services/console/streamread"
 )
 
 const (
 	// batchMessages and batchBytes are what one request for messages may bring.
-	batchMessages = 500
+	batchMessages = streamread.Most
 	batchBytes    = 8 << 20
 	// batchPatience is how long it may take.
 	batchPatience = 10 * time.Second
@@ -111,23 +111,12 @@ func (f *follower) message(ctx context.Context, sequence uint64) (*jetstream.Raw
 
 // batch reads what comes next, and tells whether there was any.
 func (f *follower) batch(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, batchPatience)
-	defer cancel()
-	messages, err := jetstreamext.GetBatch(ctx, f.js, f.name, batchMessages, jetstreamext.GetBatchSeq(f.read+1), jetstreamext.GetBatchMaxBytes(batchBytes))
-	if err != nil {
-		return false, err
-	}
-	for m, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return false, nil // the rest is gone, or this replica of the stream does not have it yet
-		}
-		if err != nil {
-			return false, err
-		}
+	messages, err := streamread.Next(ctx, f.js, f.name, f.read+1)
+	for _, m := range messages {
 		f.add(m)
-		f.read, more = m.Sequence, true
+		f.read = m.Sequence
 	}
-	return more, nil
+	return len(messages) > 0, err
 }
 
 // prune forgets what has expired and what somebody deleted.
@@ -137,11 +126,11 @@ func (f *follower) prune(ctx context.Context, state jetstream.StreamState) error
 	}
 	deleted := map[uint64]bool{}
 	if state.NumDeleted > 0 {
-		info, err := f.stream.Info(ctx, jetstream.WithDeletedDetails(true))
+		missing, _, err := streamread.Deleted(ctx, f.stream)
 		if err != nil {
 			return err
 		}
-		for _, sequence := range info.State.Deleted {
+		for _, sequence := range missing {
 			deleted[sequence] = true
 		}
 	}

@@ -147,7 +147,7 @@ func TestAnotherProcessHasWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := which.apply(t.Context(), m.from, []message{m.message}, positions[m.from].read, m.seq); err != nil {
+		if err := which.apply(t.Context(), part{m.from, []message{m.message}, positions[m.from].read, m.seq}); err != nil {
 			t.Fatal(err)
 		}
 	}

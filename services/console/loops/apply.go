@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"hash/fnv"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/closeloop/closeloop/pkg/activity"
 )
 
 // errOvertaken says that another process has written to the file: what was read has to be read again from where that one is.
@@ -17,18 +20,19 @@ var errOvertaken = errors.New("another process writes to the same file")
 
 // statements of the writer, prepared once.
 type statements struct {
-	findMany, ofMessage, insert, update, rewrite, remove *sql.Stmt
-	name, names, noName                                  *sql.Stmt
-	fresh, freshes, idCounts, noID                       *sql.Stmt
-	sortIDs                                              [3]*sql.Stmt
-	message, messages, noMessage                         *sql.Stmt
-	fired, notFired, waits, notWaiting                   *sql.Stmt
-	total, cohort, flow, calls, recent, told, word       *sql.Stmt
-	position, setPosition, due                           *sql.Stmt
-	all                                                  []*sql.Stmt
+	findMany, ofMessage, insert, remove            *sql.Stmt
+	update, look, stand, rewrite                   *sql.Stmt
+	name, names, noName                            *sql.Stmt
+	fresh, freshes, idCounts, noID                 *sql.Stmt
+	countIDs, sortRange, noFresh                   *sql.Stmt
+	message, messages, noMessage                   *sql.Stmt
+	fired, notFired, waits, notWaiting             *sql.Stmt
+	total, cohort, flow, calls, recent, told, word *sql.Stmt
+	position, setPosition, due                     *sql.Stmt
+	all                                            []*sql.Stmt
 }
 
-// many is how many rows of two or three numbers go into one statement.
+// many is how many rows of a few numbers go into one statement.
 const many = 64
 
 func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
@@ -41,6 +45,8 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		{&s.ofMessage, "SELECT loop.n, loop.record FROM message CROSS JOIN loop ON loop.n = message.n WHERE source = ? AND seq = ?"},
 		{&s.insert, "INSERT INTO loop (n, start, mark, campaign, survey, due, record) VALUES (?, ?, ?, ?, ?, ?, ?)"},
 		{&s.update, "UPDATE loop SET record = ? WHERE n = ?"},
+		{&s.look, "UPDATE loop SET due = ?, record = ? WHERE n = ?"},
+		{&s.stand, "UPDATE loop SET mark = ?, due = ?, record = ? WHERE n = ?"},
 		{&s.rewrite, "UPDATE loop SET start = ?, mark = ?, campaign = ?, survey = ?, due = ?, record = ? WHERE n = ?"},
 		{&s.remove, "DELETE FROM loop WHERE n = ?"},
 		{&s.name, "INSERT OR IGNORE INTO name (hash, n) VALUES (?, ?)"},
@@ -49,9 +55,9 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		{&s.fresh, "INSERT INTO fresh (hash, n) VALUES (?, ?)"},
 		{&s.freshes, "INSERT INTO fresh (hash, n) VALUES " + rowsOf(2)},
 		{&s.idCounts, "SELECT coalesce((SELECT max(rowid) FROM fresh), 0), (SELECT value FROM setting WHERE name = 'ids')"},
-		{&s.sortIDs[0], "INSERT OR IGNORE INTO id (hash, n) SELECT hash, n FROM fresh ORDER BY hash, n"},
-		{&s.sortIDs[1], "UPDATE setting SET value = value + changes() WHERE name = 'ids'"},
-		{&s.sortIDs[2], "DELETE FROM fresh"},
+		{&s.countIDs, "UPDATE setting SET value = value + ? WHERE name = 'ids'"},
+		{&s.sortRange, "INSERT OR IGNORE INTO id (hash, n) SELECT hash, n FROM fresh WHERE hash BETWEEN ? AND ? ORDER BY hash, n"},
+		{&s.noFresh, "DELETE FROM fresh"},
 		{&s.noID, "DELETE FROM id WHERE hash = ? AND n = ?"},
 		{&s.message, "INSERT OR REPLACE INTO message (source, seq, n) VALUES (?, ?, ?)"},
 		{&s.messages, "INSERT OR REPLACE INTO message (source, seq, n) VALUES " + rowsOf(3)},
@@ -157,8 +163,9 @@ type batch struct {
 	next     int64
 	packer   packer
 	bound    map[*sql.Stmt]*sql.Stmt
-	// gone says that something was removed whose bytes must leave the file.
-	gone bool
+	// gone says that something was removed whose bytes must leave the file; vendors, that one has another state, and so all that
+	// waits for it.
+	gone, vendors bool
 }
 
 // transact runs one transaction.
@@ -202,6 +209,9 @@ func (s *Store) transact(ctx context.Context, run func(*batch) error) (err error
 	maps.Copy(s.words, b.words)
 	if b.gone {
 		s.dirty.Store(true)
+	}
+	if b.vendors {
+		s.watchers.all()
 	}
 	s.watchers.changed(b.changed)
 	return nil
@@ -256,44 +266,58 @@ func (b *batch) word(text string) (int64, error) {
 	return n, b.exec(b.prepared.word, n, text)
 }
 
-// apply takes messages of a stream, in order, and that it has been read up to there: all of it, or nothing. was is how far it
+// part is what is taken of one stream together: messages in order, after which it has been read up to there. was is how far it
 // had been read.
-func (s *Store) apply(ctx context.Context, from source, messages []message, was, read uint64) error {
+type part struct {
+	from      source
+	messages  []message
+	was, read uint64
+}
+
+// apply takes parts of streams: all of them, or nothing.
+func (s *Store) apply(ctx context.Context, parts ...part) error {
+	parts = slices.DeleteFunc(parts, func(p part) bool { return p.read == 0 }) // nothing of that stream
 	err := s.transact(ctx, func(b *batch) error {
-		var have uint64
-		if err := b.on(s.prepared.position).QueryRowContext(b.ctx, from).Scan(&have); err != nil {
-			return err
+		for _, p := range parts {
+			var have uint64
+			if err := b.on(s.prepared.position).QueryRowContext(b.ctx, p.from).Scan(&have); err != nil {
+				return err
+			}
+			if have != p.was {
+				return errOvertaken
+			}
+			if err := b.exec(s.prepared.setPosition, p.from, int64(p.read)); err != nil {
+				return err
+			}
 		}
-		if have != was {
-			return errOvertaken
-		}
-		if err := b.take(from, messages); err != nil {
-			return err
-		}
-		return b.exec(s.prepared.setPosition, from, int64(read))
+		return b.take(parts)
 	})
 	if err == nil {
-		s.progress.applied(from, read)
+		for _, p := range parts {
+			s.progress.applied(p.from, p.read)
+		}
 	}
 	return err
 }
 
-func (b *batch) take(from source, messages []message) error {
-	byLoop := map[string][]note{}
-	for i := range messages {
-		m := &messages[i]
-		for j := range m.notes {
-			n := &m.notes[j]
-			if from == fromOperations {
-				if err := b.operation(n.note); err != nil {
-					return err
+func (b *batch) take(parts []part) error {
+	byLoop := map[string][]*note{}
+	for _, p := range parts {
+		for i := range p.messages {
+			m := &p.messages[i]
+			for j := range m.notes {
+				n := &m.notes[j]
+				if p.from == fromOperations {
+					if err := b.operation(n.note); err != nil {
+						return err
+					}
+					continue
 				}
-				continue
+				byLoop[n.loop] = append(byLoop[n.loop], &n.note)
 			}
-			byLoop[n.loop] = append(byLoop[n.loop], n.note)
-		}
-		if err := b.count(m); err != nil {
-			return err
+			if err := b.count(m); err != nil {
+				return err
+			}
 		}
 	}
 	loops := make([]hashed, 0, len(byLoop))
@@ -312,13 +336,14 @@ func (b *batch) take(from source, messages []message) error {
 			if err != nil {
 				return err
 			}
+			came := byLoop[l.loop]
 			if r == nil {
-				if from == fromActivity {
+				if !slices.ContainsFunc(came, (*note).anchors) {
 					continue // its event is gone, and so is what is told of it
 				}
 				r = &record{loop: l.loop}
 			}
-			if err := b.put(n, r, merge(r.notes, byLoop[l.loop])); err != nil {
+			if err := b.put(n, r, merge(r.notes, came)); err != nil {
 				return err
 			}
 		}
@@ -391,7 +416,7 @@ func (b *batch) operation(n note) error {
 	if err != nil {
 		return err
 	}
-	return b.put(number, r, merge(r.notes, []note{n}))
+	return b.put(number, r, merge(r.notes, []*note{&n}))
 }
 
 // find gives a loop, nil where there is none.
@@ -409,7 +434,7 @@ func (b *batch) find(loop string) (int64, *record, error) {
 func (b *batch) put(n int64, r *record, notes []note) error {
 	old, had := *r, n != 0
 	b.changed = append(b.changed, r.loop)
-	if !slices.ContainsFunc(notes, func(n note) bool { return n.source == fromEvents || n.source == fromLetters }) {
+	if !anchored(notes) {
 		return b.drop(n, r)
 	}
 	stands := b.world.derive(notes)
@@ -424,13 +449,17 @@ func (b *batch) put(n int64, r *record, notes []note) error {
 	}
 	now := record{loop: r.loop, entry: e, notes: notes}
 	packed := b.packer.pack(&now)
-	switch was := &old.entry; {
+	switch was := &old.entry; { // SQLite touches each index of whose columns one is named, changed or not
 	case !had:
 		err = b.exec(b.prepared.insert, n, e.start, int64(e.mark), e.campaign, e.survey, e.due, packed)
-	case was.start == e.start && was.mark == e.mark && was.campaign == e.campaign && was.survey == e.survey && was.due == e.due:
-		err = b.exec(b.prepared.update, packed, n)
-	default:
+	case was.start != e.start || was.campaign != e.campaign || was.survey != e.survey:
 		err = b.exec(b.prepared.rewrite, e.start, int64(e.mark), e.campaign, e.survey, e.due, packed, n)
+	case was.mark != e.mark:
+		err = b.exec(b.prepared.stand, int64(e.mark), e.due, packed, n)
+	case was.due != e.due:
+		err = b.exec(b.prepared.look, e.due, packed, n)
+	default:
+		err = b.exec(b.prepared.update, packed, n)
 	}
 	if err != nil {
 		return err
@@ -542,36 +571,35 @@ func (b *batch) differentNotes(n int64, was, is *entry, old, now []note) error {
 		if j == len(now) {
 			c = -1
 		} else if i < len(old) {
-			c = before(old[i], now[j])
+			c = before(&old[i], &now[j])
 		}
-		switch {
-		case c < 0:
-			left = append(left, &old[i])
-			i++
-		case c > 0:
-			came = append(came, &now[j])
-			j++
-		default:
-			if moved {
-				if err := b.flow(&old[i], was, is); err != nil {
-					return err
-				}
+		counted, counts := c <= 0 && flows(old, i), c >= 0 && flows(now, j)
+		if c != 0 || moved || counted != counts {
+			if err := b.flow(counted, old, i, was, -1); err != nil {
+				return err
 			}
-			i, j = i+1, j+1
+			if err := b.flow(counts, now, j, is, 1); err != nil {
+				return err
+			}
+		}
+		if c < 0 {
+			left = append(left, &old[i])
+		} else if c > 0 {
+			came = append(came, &now[j])
+		}
+		if c <= 0 {
+			i++
+		}
+		if c >= 0 {
+			j++
 		}
 	}
 	for _, l := range left {
-		if err := b.flow(l, was, nil); err != nil {
-			return err
-		}
 		if err := b.leave(n, l, now); err != nil {
 			return err
 		}
 	}
 	for _, c := range came {
-		if err := b.flow(c, nil, is); err != nil {
-			return err
-		}
 		if c.source != fromActivity {
 			b.messages = append(b.messages, [3]int64{int64(c.source), int64(c.seq), n})
 		}
@@ -615,22 +643,30 @@ func (b *batch) tally(e *entry, by int64) {
 	b.totals[totalKey{totalSurvey, e.survey}] += by
 }
 
-// flow takes an event from where it was counted to where it is now.
-func (b *batch) flow(n *note, was, is *entry) error {
-	if n.source != fromEvents {
+// flows tells whether a note is an event that is counted: the first of those that are the same, as one is that was stored again when
+// the broker did not remember it any more.
+func flows(notes []note, i int) bool {
+	if notes[i].source != fromEvents {
+		return false
+	}
+	for j := range i {
+		if notes[j].source == fromEvents && notes[j].event == notes[i].event {
+			return false
+		}
+	}
+	return true
+}
+
+// flow counts an event in its hour, if it counts.
+func (b *batch) flow(counts bool, notes []note, i int, of *entry, by int64) error {
+	if !counts {
 		return nil
 	}
-	what, err := b.word(n.what)
+	what, err := b.word(notes[i].what)
 	if err != nil {
 		return err
 	}
-	hour := n.when / int64(time.Hour)
-	if was != nil {
-		b.flows[flowKey{hour, was.campaign, was.survey, what}]--
-	}
-	if is != nil {
-		b.flows[flowKey{hour, is.campaign, is.survey, what}]++
-	}
+	b.flows[flowKey{notes[i].when / int64(time.Hour), of.campaign, of.survey, what}] += by
 	return nil
 }
 
@@ -730,9 +766,26 @@ func (b *batch) flush() error {
 		note(b.exec(b.prepared.recent, k.at, k.vendor, k.operation, c.calls, c.saved, c.failed, c.took, c.done))
 	}
 	for _, t := range b.told {
+		note(b.hear(t))
 		note(b.exec(b.prepared.told, t.kind, t.service, t.name, t.at, t.value))
 	}
 	return errors.Join(errs...)
+}
+
+// hear notes whether a vendor has another state than it had.
+func (b *batch) hear(t *told) error {
+	if t.kind != activity.KindVendor || b.vendors {
+		return nil
+	}
+	var value []byte
+	err := b.tx.QueryRowContext(b.ctx, "SELECT value FROM told WHERE kind = ? AND service = ? AND name = ?", t.kind, t.service, t.name).Scan(&value)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	var was, is activity.Vendor
+	_ = json.Unmarshal(value, &was) // it was nothing
+	b.vendors = json.Unmarshal(t.value, &is) == nil && is.State != cmp.Or(was.State, activity.Healthy)
+	return nil
 }
 
 // rows writes rows of so many numbers, one or many with each statement.

@@ -13,7 +13,7 @@ import (
 	"github.com/closeloop/closeloop/proto-events/subjects"
 )
 
-// world is what is known beside the notes of a loop. All of it only ever grows.
+// world is what is known beside the notes of a loop. All of it but out only ever grows.
 type world struct {
 	now int64
 	// takes are the services that take events of a type; those of a type that is not there are asked of filters.
@@ -22,6 +22,9 @@ type world struct {
 	// nothing that was held for it waited to be handled.
 	handled map[string]uint64
 	idle    map[string]int64
+	// out are the vendors that are throttled or out now. What is written to the file is worked out without them: they change at
+	// once for all that waits.
+	out map[string]*VendorStatus
 	// known are the takers that were found out; nil does without.
 	known map[string][]string
 }
@@ -213,7 +216,11 @@ func asks(eventType string) bool {
 // letters finds what was decided about each letter: the latest that was not taken back, and not said of a letter of a stream
 // that is no more.
 func (d *deriving) letters() {
-	if !slices.ContainsFunc(d.notes, func(n note) bool { return n.source == fromLetters }) {
+	some := false
+	for i := range d.notes {
+		some = some || d.notes[i].source == fromLetters
+	}
+	if !some {
 		return
 	}
 	d.lettersOf, d.sentAt = map[hand][]letter{}, map[string]int64{}
@@ -307,9 +314,13 @@ func (d *deriving) inHand(n *note, service string) {
 
 // passed tells that the service's consumer has settled the event, all copies of it.
 func (d *deriving) passed(n *note, service string) bool {
-	return !slices.ContainsFunc(d.notes, func(m note) bool {
-		return m.source == fromEvents && m.event == n.event && m.seq > d.handled[service]
-	})
+	handled := d.handled[service]
+	for i := range d.notes {
+		if m := &d.notes[i]; m.source == fromEvents && m.seq > handled && m.event == n.event {
+			return false
+		}
+	}
+	return true
 }
 
 // openLetters notes those that wait for a person.
@@ -436,7 +447,7 @@ func (d *deriving) outstanding(n *note, service string, attempt *note, since int
 	w := wait{Wait: Wait{For: ForService, Service: service, EventID: n.event}, since: since, vendor: vendorOf(service, n.what)}
 	if attempt == nil {
 		d.lookAt(since + lookAgain)
-		d.wait(w)
+		d.waitInTurn(w)
 		return
 	}
 	w.Class, w.Reason, w.Until = attempt.class, attempt.reason, timeOf(attempt.next)
@@ -451,6 +462,14 @@ func (d *deriving) outstanding(n *note, service string, attempt *note, since int
 		}
 	case activity.Paused:
 		w.For, w.vendor = ForVendor, cmp.Or(attempt.vendor, w.vendor)
+	}
+	d.waitInTurn(w)
+}
+
+// waitInTurn notes what waits for a service, or for its vendor while that is out: then the service takes nothing.
+func (d *deriving) waitInTurn(w wait) {
+	if out := d.out[w.vendor]; out != nil && w.For == ForService {
+		w.For, w.since, w.Until, w.Reason = ForVendor, max(w.since, nanos(out.Since)), out.Until, out.Reason
 	}
 	d.wait(w)
 }

@@ -42,7 +42,14 @@ func (s *Store) Find(ctx context.Context, q Query) (page Page, err error) {
 
 func (s *Store) find(ctx context.Context, db *sql.DB, q Query) (Page, error) {
 	page := Page{Loops: []Summary{}}
+	w, err := s.current(ctx, db)
+	if err != nil {
+		return page, err
+	}
 	p := &plan{ctx: ctx, db: db, Query: q}
+	if err := p.waitFor(w.out); err != nil {
+		return page, err
+	}
 	found, err := p.run()
 	if err != nil {
 		return page, err
@@ -51,7 +58,6 @@ func (s *Store) find(ctx context.Context, db *sql.DB, q Query) (Page, error) {
 		found = found[:q.Limit]
 		page.Next = found[q.Limit-1].String()
 	}
-	w := s.today()
 	for _, f := range found {
 		r, err := numbered(ctx, db, f.n)
 		if err != nil {
@@ -60,7 +66,11 @@ func (s *Store) find(ctx context.Context, db *sql.DB, q Query) (Page, error) {
 		if r == nil || !p.holds(r) { // it went meanwhile, or has another id of the same number
 			continue
 		}
-		page.Loops = append(page.Loops, w.derive(r.notes).summary(r.loop, r.notes))
+		stands := w.derive(r.notes)
+		if _, reached := stands.reached[q.Stage]; q.State != "" && q.State != stands.state || q.Stage != "" && !reached {
+			continue // it stands otherwise since it was indexed: something has ended by itself
+		}
+		page.Loops = append(page.Loops, stands.summary(r.loop, r.notes))
 	}
 	return page, nil
 }
@@ -70,6 +80,13 @@ func (s *Store) today() *world {
 	now := *s.world.Load()
 	now.now, now.known = time.Now().UnixNano(), map[string][]string{}
 	return &now
+}
+
+// current is today's with the vendors that are out.
+func (s *Store) current(ctx context.Context, db *sql.DB) (w *world, err error) {
+	w = s.today()
+	w.out, err = outages(ctx, db)
+	return w, err
 }
 
 func numbered(ctx context.Context, db *sql.DB, n int64) (*record, error) {
@@ -93,7 +110,41 @@ type plan struct {
 	campaign, survey int64
 	// marks that the state and stage asked for go with, nil for all.
 	marks []int64
+	// out are the vendors that are out, by number. What waits for one is indexed as processing, and is tried again when the
+	// vendor is back.
+	out []any
 }
+
+// waitFor notes the vendors that are out.
+func (p *plan) waitFor(out map[string]*VendorStatus) error {
+	for vendor := range out {
+		n, err := wordOf(p.ctx, p.db, vendor)
+		if err != nil {
+			return err
+		}
+		if n != 0 {
+			p.out = append(p.out, n)
+		}
+	}
+	return nil
+}
+
+// held selects the loops that wait for a vendor that is out.
+func (p *plan) held() string {
+	return "n IN (SELECT n FROM waiting WHERE vendor IN (" + places(len(p.out)) + "))"
+}
+
+// processing gives those of the marks that say so.
+func (p *plan) processing() (all []any) {
+	for _, m := range p.marks {
+		if mark(m).state() == Processing {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func places(n int) string { return "?" + strings.Repeat(", ?", n-1) }
 
 // run gives one more than the page holds, where there are as many.
 func (p *plan) run() ([]at, error) {
@@ -152,7 +203,8 @@ func (p *plan) marked() error {
 	counts, err := totals(p.ctx, p.db, totalMark)
 	p.marks = []int64{}
 	for _, m := range slices.Sorted(maps.Keys(counts)) {
-		if (p.State == "" || mark(m).state() == p.State) && (p.Stage == "" || mark(m).reached(p.Stage)) {
+		state := mark(m).state()
+		if (p.State == "" || state == p.State || p.State == Retry && state == Processing && len(p.out) > 0) && (p.Stage == "" || mark(m).reached(p.Stage)) {
 			p.marks = append(p.marks, m)
 		}
 	}
@@ -234,7 +286,15 @@ func (p *plan) conditions(first string, args ...any) *conditions {
 		for i, m := range p.marks {
 			marks[i] = m
 		}
-		c.add("mark", "mark IN (?"+strings.Repeat(", ?", len(marks)-1)+")", marks...)
+		c.add("mark", "mark IN ("+places(len(marks))+")", marks...)
+	}
+	if held := p.processing(); len(held) > 0 && len(p.out) > 0 {
+		switch p.State {
+		case Retry:
+			c.add("", "(mark NOT IN ("+places(len(held))+") OR "+p.held()+")", slices.Concat(held, p.out)...)
+		case Processing:
+			c.add("", "NOT "+p.held(), p.out...)
+		}
 	}
 	return c
 }
@@ -284,9 +344,43 @@ func (p *plan) statement(from string, c *conditions) (string, []any) {
 
 // byMark goes through the loops of each mark, all of whose conditions stand in the index, and merges them.
 func (p *plan) byMark() ([]at, error) {
-	return p.merged(func(m int64) ([]at, error) {
+	var held []at
+	few, err := p.fewHeld()
+	if few && err == nil {
+		isHeld := func(m int64) bool { return mark(m).state() == Processing }
+		all := p.marks
+		p.marks = slices.DeleteFunc(slices.Clone(all), func(m int64) bool { return !isHeld(m) })
+		held, err = p.list("loop NOT INDEXED", p.conditions(p.held(), p.out...))
+		p.marks = slices.DeleteFunc(all, isHeld)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.merged(held, func(m int64) ([]at, error) {
 		return p.list("loop INDEXED BY loop_mark", p.conditions("mark = ?", m).without("mark"))
 	})
+}
+
+// fewHeld tells that what waits for vendors that are out is asked for, and so little that to look at each is quicker than to look
+// for it among all that is processing.
+func (p *plan) fewHeld() (bool, error) {
+	if p.State != Retry || len(p.processing()) == 0 || len(p.out) == 0 {
+		return false, nil
+	}
+	counts, err := totals(p.ctx, p.db, totalMark)
+	if err != nil {
+		return false, err
+	}
+	most := int64(0)
+	for _, m := range p.marks {
+		if mark(m).state() == Processing {
+			most += counts[m] / fetchCost
+		}
+	}
+	var held int64
+	err = p.db.QueryRowContext(p.ctx, "SELECT count(*) FROM (SELECT 1 FROM waiting WHERE vendor IN ("+places(len(p.out))+") LIMIT ?)",
+		append(slices.Clone(p.out), most+1)...).Scan(&held)
+	return held <= most, err
 }
 
 // byRule does so with those for which a rule fired.
@@ -300,13 +394,13 @@ func (p *plan) byRule() ([]at, error) {
 			return nil, err
 		}
 	}
-	return p.merged(func(m int64) ([]at, error) {
+	return p.merged(nil, func(m int64) ([]at, error) {
 		return p.list("fired", p.conditions("rule = ? AND mark = ?", rule, m).without("mark"))
 	})
 }
 
-func (p *plan) merged(of func(mark int64) ([]at, error)) ([]at, error) {
-	var all []at
+// merged gives those of each mark, and some others.
+func (p *plan) merged(all []at, of func(mark int64) ([]at, error)) ([]at, error) {
 	for _, m := range p.marks {
 		found, err := of(m)
 		if err != nil {
@@ -340,7 +434,7 @@ func (p *plan) byID() ([]at, error) {
 		c.add("", "EXISTS (SELECT 1 FROM fired WHERE fired.rule = ? AND fired.mark = loop.mark AND fired.start = loop.start AND fired.n = loop.n)", rule)
 	}
 	for _, h := range hashes {
-		c.add("", "n IN ("+byID("?"+strings.Repeat(", ?", len(h)-1))+")", slices.Concat(h, h, h)...)
+		c.add("", "n IN ("+byID(places(len(h)))+")", slices.Concat(h, h, h)...)
 	}
 	return p.list("loop NOT INDEXED", c)
 }
@@ -372,14 +466,17 @@ func (p *plan) holds(r *record) bool {
 // Loop gives one loop; the error is [ErrUnknown] where there is none.
 func (s *Store) Loop(ctx context.Context, id string) (Loop, error) {
 	var r *record
+	var w *world
 	err := s.query(ctx, func(ctx context.Context, db *sql.DB) (err error) {
-		r, err = named(ctx, db, id)
+		if r, err = named(ctx, db, id); err == nil {
+			w, err = s.current(ctx, db)
+		}
 		return err
 	})
 	if err != nil {
 		return Loop{}, err
 	}
-	return s.today().loop(r), nil
+	return w.loop(r), nil
 }
 
 // named gives the loop of an id.

@@ -12,19 +12,15 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
+	"github.com/closeloop/closeloop/services/console/streamread"
 )
 
 const (
 	// poll is how often the streams are looked at, and askConsumers how often the services' consumers are.
 	poll         = 500 * time.Millisecond
 	askConsumers = 10 * time.Second
-	// batchMessages and batchBytes are what one request for messages may bring, batchPatience how long it may take.
-	batchMessages = 500
-	batchBytes    = 1 << 20
-	batchPatience = 10 * time.Second
 	// applyNotes is how much goes into one transaction: messages, those that are about many loops once for each.
 	applyNotes = 4000
 	// lookPatience is how long one look at a stream may take.
@@ -122,20 +118,8 @@ func (f *Follower) catchUp(ctx context.Context) error {
 			f.store.progress.note(source(i), positions[i].read, info.State.LastSeq)
 		}
 	}
-	for i, info := range states {
-		if info == nil {
-			continue
-		}
-		whole, err := f.read(ctx, source(i), positions[i].read, info.State.LastSeq)
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", sources[i], err)
-		}
-		if err := f.prune(ctx, source(i), positions[i], info); err != nil {
-			return fmt.Errorf("reading %s: %w", sources[i], err)
-		}
-		if !whole {
-			return nil // what comes after it may speak of what is not there yet
-		}
+	if whole, err := f.readAll(ctx, positions, states); !whole || err != nil {
+		return err
 	}
 	if err := f.store.again(ctx); err != nil {
 		return err
@@ -182,69 +166,125 @@ func (f *Follower) look(ctx context.Context) (states [len(sources)]*jetstream.St
 	return states, nil
 }
 
-// read takes in what a stream holds up to its last message, and tells whether that is all of it.
-func (f *Follower) read(ctx context.Context, from source, read, last uint64) (whole bool, err error) {
-	if read >= last {
-		return true, nil
-	}
+// readAll takes in what the streams hold, what is spoken of before what speaks of it, and takes back what they do not hold any
+// more. It tells whether that is all of it.
+func (f *Follower) readAll(ctx context.Context, positions [len(sources)]position, states [len(sources)]*jetstream.StreamInfo) (whole bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	fetched, parsed := make(chan []*jetstream.RawStreamMsg, 1), make(chan []message)
-	var fetchErr error
+	for _, together := range [][]source{{fromLetters}, {fromOperations}, {fromEvents, fromActivity}} {
+		streams := make([]*reading, 0, 2)
+		for _, from := range together {
+			if info := states[from]; info != nil {
+				streams = append(streams, f.begin(ctx, from, positions[from].read, info.State.LastSeq))
+			}
+		}
+		whole, err := f.read(ctx, streams)
+		cancelled := ctx.Err()
+		for _, r := range streams {
+			if err == nil && cancelled == nil {
+				err = f.prune(ctx, r.from, positions[r.from], states[r.from])
+			}
+			if err != nil {
+				return false, fmt.Errorf("reading %s: %w", sources[r.from], err)
+			}
+		}
+		if !whole || cancelled != nil {
+			return false, cancelled
+		}
+	}
+	return true, nil
+}
+
+// read takes in streams of which each speaks of what those before it hold. They are taken in by and by in the order of time, so
+// that most loops are written once for all of them: a message is taken when those that it is about were, and the latest of these
+// is later than it.
+func (f *Follower) read(ctx context.Context, streams []*reading) (whole bool, err error) {
+	for i, first := range streams {
+		for first.peek() != nil {
+			parts := make([]part, len(streams))
+			for j, r := range streams {
+				parts[j] = part{from: r.from, was: r.read}
+			}
+			for notes := 0; notes < applyNotes; {
+				m := first.peek()
+				if m == nil {
+					break
+				}
+				notes += first.take(&parts[i])
+				for j := i + 1; j < len(streams); j++ {
+					for next := streams[j].peek(); next != nil && notes < applyNotes && next.about <= first.read && next.at <= first.at; next = streams[j].peek() {
+						notes += streams[j].take(&parts[j])
+					}
+				}
+			}
+			if err := f.store.apply(ctx, parts...); err != nil {
+				return false, err
+			}
+		}
+		if whole, err := f.ended(ctx, first); !whole || err != nil {
+			return whole, err
+		}
+	}
+	return true, nil
+}
+
+// reading is a stream while it is read.
+type reading struct {
+	from       source
+	read, last uint64 // up to where it was taken in, and is to be
+	at         int64  // when the one taken last was stored
+	parsed     <-chan []message
+	next       []message // of what was parsed, those not taken yet
+	err        error     // why there are no more, to be read when parsed is closed
+}
+
+// begin has a stream fetched and parsed ahead, until ctx ends.
+func (f *Follower) begin(ctx context.Context, from source, read, last uint64) *reading {
+	fetched, parsed := make(chan []*jetstream.RawStreamMsg), make(chan []message)
+	r := &reading{from: from, read: read, last: last, parsed: parsed}
 	go func() {
 		defer close(fetched)
-		fetchErr = f.fetch(ctx, from, read, last, fetched)
+		r.err = f.fetch(ctx, from, read, last, fetched)
 	}()
 	go func() {
 		defer close(parsed)
-		parseAll(ctx, from, fetched, parsed)
-	}()
-	for messages := range parsed {
-		to := messages[len(messages)-1].seq
-		if err = f.store.apply(ctx, from, messages, read, to); err != nil {
-			cancel()
-			for range parsed { // until both have ended
+		for raw := range fetched {
+			part := make([]message, len(raw))
+			for i, m := range raw {
+				part[i] = parse(from, m)
 			}
-			return false, err
+			select {
+			case parsed <- part:
+			case <-ctx.Done():
+			}
 		}
-		read = to
-	}
-	if ctx.Err() != nil || fetchErr != nil || read >= last {
-		return fetchErr == nil && ctx.Err() == nil, fetchErr
-	}
-	return f.tail(ctx, from, read, last)
+	}()
+	return r
 }
 
-// parseAll gives what was fetched in parts that are worth a transaction.
-func parseAll(ctx context.Context, from source, fetched <-chan []*jetstream.RawStreamMsg, parsed chan<- []message) {
-	var part []message
-	notes := 0
-	send := func() {
-		if len(part) == 0 {
-			return
-		}
-		select {
-		case parsed <- part:
-		case <-ctx.Done():
-		}
-		part, notes = nil, 0
-	}
-	for raw := range fetched {
-		for _, m := range raw {
-			one := parse(from, m)
-			part, notes = append(part, one), notes+max(1, len(one.notes))
-			if notes >= applyNotes {
-				send()
-			}
+// peek gives the next message, nil where there are no more.
+func (r *reading) peek() *message {
+	for len(r.next) == 0 {
+		var more bool
+		if r.next, more = <-r.parsed; !more {
+			return nil
 		}
 	}
-	send()
+	return &r.next[0]
+}
+
+// take moves the next message into a part, and tells how many notes it has, at least one.
+func (r *reading) take(into *part) (notes int) {
+	m := &r.next[0]
+	into.messages, into.read = append(into.messages, *m), m.seq
+	r.read, r.at, r.next = m.seq, m.at, r.next[1:]
+	return max(1, len(m.notes))
 }
 
 // fetch asks for the next messages while those before are taken in.
 func (f *Follower) fetch(ctx context.Context, from source, read, last uint64, to chan<- []*jetstream.RawStreamMsg) error {
 	for read < last {
-		messages, err := f.batch(ctx, from, read+1)
+		messages, err := streamread.Next(ctx, f.js, sources[from], read+1)
 		if err != nil || len(messages) == 0 {
 			return err
 		}
@@ -258,38 +298,24 @@ func (f *Follower) fetch(ctx context.Context, from source, read, last uint64, to
 	return nil
 }
 
-func (f *Follower) batch(ctx context.Context, from source, first uint64) ([]*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, batchPatience)
-	defer cancel()
-	messages, err := jetstreamext.GetBatch(ctx, f.js, sources[from], batchMessages, jetstreamext.GetBatchSeq(first), jetstreamext.GetBatchMaxBytes(batchBytes))
-	if err != nil {
-		return nil, err
+// ended tells whether a stream that brings no more was read whole. Where it was not read up to its last message, either there is
+// nothing more since it was deleted, or the replica that answered does not have it yet.
+func (f *Follower) ended(ctx context.Context, r *reading) (whole bool, err error) {
+	if r.err != nil || ctx.Err() != nil || r.read >= r.last {
+		return r.err == nil && ctx.Err() == nil, r.err
 	}
-	all := make([]*jetstream.RawStreamMsg, 0, batchMessages)
-	for m, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return all, nil // the rest is gone, or this replica of the stream does not have it yet
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, m)
-	}
-	return all, nil
-}
-
-// tail finds out whether there is nothing more since it was deleted, or since the replica that answered does not have it yet.
-func (f *Follower) tail(ctx context.Context, from source, read, last uint64) (bool, error) {
-	info, err := f.streams[from].Info(ctx, jetstream.WithDeletedDetails(true))
+	deleted, info, err := streamread.Deleted(ctx, f.streams[r.from])
 	if err != nil {
 		return false, err
 	}
-	for at := max(read+1, info.State.FirstSeq); at <= last; at++ {
-		if _, gone := slices.BinarySearch(info.State.Deleted, at); !gone {
+	for at := max(r.read+1, info.State.FirstSeq); at <= r.last; at++ {
+		if _, gone := slices.BinarySearch(deleted, at); !gone {
 			return false, nil
 		}
 	}
-	return true, f.store.apply(ctx, from, nil, read, last)
+	was := r.read
+	r.read = r.last
+	return true, f.store.apply(ctx, part{from: r.from, was: was, read: r.last})
 }
 
 // prune forgets what has expired and what somebody deleted. What is left of a loop tells how it stands then.
@@ -303,11 +329,11 @@ func (f *Follower) prune(ctx context.Context, from source, was position, info *j
 			return err
 		}
 		if now.missing > 0 && (now.missing != was.missing || now.first != was.first) {
-			details, err := f.streams[from].Info(ctx, jetstream.WithDeletedDetails(true))
+			deleted, _, err := streamread.Deleted(ctx, f.streams[from])
 			if err != nil {
 				return err
 			}
-			if err := f.store.withdraw(ctx, from, details.State.Deleted); err != nil {
+			if err := f.store.withdraw(ctx, from, deleted); err != nil {
 				return err
 			}
 		}

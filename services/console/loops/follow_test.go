@@ -169,6 +169,54 @@ func TestFollowsACampaign(t *testing.T) {
 	}
 }
 
+// TestWhatIsReadTogetherIsAllThere is of streams that are much longer than what is taken in together: each loop has all that was said
+// of it.
+func TestWhatIsReadTogetherIsAllThere(t *testing.T) {
+	broker := bustest.Start(t, topology.Settings{})
+	type where struct {
+		stream   string
+		sequence uint64
+	}
+	want := map[string]map[where]bool{}
+	var seqs [len(sources)]uint64
+	notes := 0
+	h := newHistory(time.Now().Add(-time.Hour), func(m *nats.Msg) {
+		if _, err := broker.JS.PublishMsgAsync(m); err != nil {
+			t.Fatal(err)
+		}
+		from := sourceOf(m)
+		seqs[from]++
+		for _, n := range parse(from, raw(m, seqs[from], time.Now())).notes {
+			if want[n.loop] == nil {
+				want[n.loop] = map[where]bool{}
+			}
+			want[n.loop][where{sources[from], n.seq}] = true
+			notes++
+		}
+		if notes%500 == 0 {
+			<-broker.JS.PublishAsyncComplete()
+		}
+	})
+	h.play(chunk + 200)
+	<-broker.JS.PublishAsyncComplete()
+	if notes < 2*applyNotes {
+		t.Fatalf("%d notes are not many", notes)
+	}
+	l := follow(t, broker)
+	l.whole()
+	for id, places := range want {
+		loop := loopOf(t, l.store, id)
+		for _, p := range loop.Places {
+			if !places[where{p.Stream, p.Sequence}] {
+				t.Fatalf("%s has a place too many: %+v", id, p)
+			}
+		}
+		if len(loop.Places) != len(places) {
+			t.Fatalf("%s has %d places, want %d: %+v", id, len(loop.Places), len(places), loop.Places)
+		}
+	}
+}
+
 // TestGoesOnWhereItStopped counts nothing twice, and nothing never.
 func TestGoesOnWhereItStopped(t *testing.T) {
 	l := follow(t, bustest.Start(t, topology.Settings{}))

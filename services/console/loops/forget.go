@@ -210,7 +210,7 @@ func (s *Store) Forget(ctx context.Context, ids []ID, loopIDs []string) error {
 // forget takes an id out of all loops that have it, in any case.
 func (b *batch) forget(id ID) error {
 	hash := hashOf(id.Kind, id.Value)
-	if err := b.sortIDs(0, 0); err != nil {
+	if err := b.sortIDs(0); err != nil {
 		return err
 	}
 	found, err := b.removals("SELECT 0, n FROM id WHERE hash = ?", hash)

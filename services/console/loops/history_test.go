@@ -86,7 +86,9 @@ func (h *history) attempt(service string, calls []activity.Call, events ...event
 			}
 		}
 		a.Events = append(a.Events, handled)
-		delete(h.where, e.ID)
+		if service != topology.SAPInteractionWriter || e.Type != subjects.SurveyResponseReceived { // which the router speaks of too
+			delete(h.where, e.ID)
+		}
 	}
 	m := nats.NewMsg(topology.ActivitySubject(service, activity.KindAttempt))
 	m.Data = must(json.Marshal(a))

@@ -3,6 +3,9 @@ package loops
 import (
 	"cmp"
 	"context"
+	"errors"
+	"iter"
+	"math"
 	"slices"
 )
 
@@ -11,11 +14,12 @@ import (
 // behind each other (fresh), are found there by looking through, and are sorted into the index (id) when there are enough of
 // them for its size. The loops' own ids, which are looked up for each message, have an index to themselves (name).
 const (
-	// freshLeast and freshShare of the index are how many numbers are looked through at most, the larger of them, while there is
+	// freshLeast and the half of the index are how many numbers are looked through at most, the larger of them, while there is
 	// much to read; freshRest of them are left when there is nothing more to read.
 	freshLeast = 64 << 10
-	freshShare = 8
 	freshRest  = 4 << 10
+	// sortMost are sorted in memory at a time.
+	sortMost = 256 << 10
 )
 
 // byID selects the numbers of loops with one of these hashes: the list of placeholders stands in it three times.
@@ -32,7 +36,17 @@ func (b *batch) noteIDs() error {
 	if err := b.rows(2, sorted(b.ids), b.prepared.fresh, b.prepared.freshes); err != nil {
 		return err
 	}
-	return b.sortIDs(freshLeast, freshShare)
+	_, indexed, err := b.idCounts()
+	if err != nil {
+		return err
+	}
+	return b.sortIDs(max(freshLeast, indexed/2))
+}
+
+// idCounts tells how many numbers are behind each other, and how many are in the index.
+func (b *batch) idCounts() (fresh, indexed int64, err error) {
+	err = b.on(b.prepared.idCounts).QueryRowContext(b.ctx).Scan(&fresh, &indexed)
+	return fresh, indexed, err
 }
 
 // sorted gives pairs in order, each once, one number behind the other.
@@ -45,26 +59,48 @@ func sorted(pairs [][2]int64) []any {
 	return numbers
 }
 
-// sortIDs puts new ids into the index where there are more than least, and more than that share of it.
-func (b *batch) sortIDs(least, share int64) error {
-	var fresh, indexed int64
-	if err := b.on(b.prepared.idCounts).QueryRowContext(b.ctx).Scan(&fresh, &indexed); err != nil {
+// sortIDs puts new ids into the index where there are more than most.
+func (b *batch) sortIDs(most int64) error {
+	fresh, _, err := b.idCounts()
+	if err != nil || fresh <= most {
 		return err
 	}
-	if fresh <= least || share > 0 && fresh <= indexed/share {
-		return nil
-	}
-	for _, s := range b.prepared.sortIDs {
-		if err := b.exec(s); err != nil {
+	added := int64(0)
+	for from, to := range ranges(fresh/sortMost + 1) {
+		result, err := b.on(b.prepared.sortRange).ExecContext(b.ctx, from, to)
+		if err != nil {
 			return err
 		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		added += n
 	}
-	return nil
+	return errors.Join(b.exec(b.prepared.noFresh), b.exec(b.prepared.countIDs, added))
+}
+
+// ranges divides all numbers into so many parts of the same width, in order.
+func ranges(n int64) iter.Seq2[int64, int64] {
+	width := math.MaxUint64 / uint64(n)
+	return func(yield func(from, to int64) bool) {
+		from := int64(math.MinInt64)
+		for i := range n {
+			to := int64(uint64(from) + width - 1)
+			if i == n-1 {
+				to = math.MaxInt64
+			}
+			if !yield(from, to) {
+				return
+			}
+			from = to + 1
+		}
+	}
 }
 
 // noID takes an id of a loop out of the index.
 func (b *batch) noID(hash, n int64) error {
-	if err := b.sortIDs(0, 0); err != nil { // it may be among the new ones
+	if err := b.sortIDs(0); err != nil { // it may be among the new ones
 		return err
 	}
 	return b.exec(b.prepared.noID, hash, n)
@@ -72,5 +108,5 @@ func (b *batch) noID(hash, n int64) error {
 
 // settle sorts what is new, when there is nothing more to read.
 func (s *Store) settle(ctx context.Context) error {
-	return s.transact(ctx, func(b *batch) error { return b.sortIDs(freshRest, 0) })
+	return s.transact(ctx, func(b *batch) error { return b.sortIDs(freshRest) })
 }

@@ -1,6 +1,7 @@
 package loops
 
 import (
+	"math"
 	"testing"
 )
 
@@ -10,8 +11,9 @@ func TestIDsAreFoundBeforeAndAfterTheyAreSorted(t *testing.T) {
 	fill(t, s, 200)
 	counts := func() (fresh, indexed int64) {
 		t.Helper()
-		err := s.transact(t.Context(), func(b *batch) error {
-			return b.on(b.prepared.idCounts).QueryRowContext(b.ctx).Scan(&fresh, &indexed)
+		err := s.transact(t.Context(), func(b *batch) (err error) {
+			fresh, indexed, err = b.idCounts()
+			return err
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -30,7 +32,7 @@ func TestIDsAreFoundBeforeAndAfterTheyAreSorted(t *testing.T) {
 		t.Fatalf("%d new ids and %d in the index, want all of them new", fresh, indexed)
 	}
 	found(1)
-	if err := s.transact(t.Context(), func(b *batch) error { return b.sortIDs(0, 0) }); err != nil {
+	if err := s.transact(t.Context(), func(b *batch) error { return b.sortIDs(0) }); err != nil {
 		t.Fatal(err)
 	}
 	if fresh, indexed := counts(); fresh != 0 || indexed == 0 {
@@ -41,4 +43,20 @@ func TestIDsAreFoundBeforeAndAfterTheyAreSorted(t *testing.T) {
 		t.Fatal(err)
 	}
 	found(0)
+}
+
+// TestRanges: no number is in two parts, and none in none.
+func TestRanges(t *testing.T) {
+	for n := int64(1); n < 50; n++ {
+		next, parts := int64(math.MinInt64), int64(0)
+		for from, to := range ranges(n) {
+			if from != next || to < from {
+				t.Fatalf("of %d parts, one goes from %d to %d after %d", n, from, to, next-1)
+			}
+			next, parts = to+1, parts+1
+		}
+		if next != math.MinInt64 || parts != n { // beyond the last
+			t.Errorf("%d parts of %d end before %d", parts, n, next)
+		}
+	}
 }

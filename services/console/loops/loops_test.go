@@ -157,12 +157,10 @@ func (s *story) task(feedback event.Event, n int) event.Event {
 // tell puts the story into a store, in the order of the broker's clock.
 func (s *story) tell(t testing.TB, into *Store) {
 	t.Helper()
-	var was [len(sources)]uint64
 	for _, m := range s.messages {
-		if err := into.apply(t.Context(), m.from, []message{m.message}, was[m.from], m.seq); err != nil {
+		if err := into.apply(t.Context(), part{m.from, []message{m.message}, m.seq - 1, m.seq}); err != nil {
 			t.Fatal(err)
 		}
-		was[m.from] = m.seq
 	}
 }
 
@@ -600,24 +598,24 @@ func TestAnyOrder(t *testing.T) {
 		var was [len(sources)]uint64
 		for left := len(tale.messages); left > 0; {
 			from := source(random.IntN(len(sources)))
-			var part []message
+			var some []message
 			for n := random.IntN(30); n > 0 && len(streams[from]) > 0; n-- {
 				m := streams[from][0]
 				if !ready(m.after, was) {
 					break
 				}
-				part = append(part, m.message)
+				some = append(some, m.message)
 				streams[from] = streams[from][1:]
 			}
-			if len(part) == 0 {
+			if len(some) == 0 {
 				continue
 			}
-			to := part[len(part)-1].seq
-			if err := s.apply(t.Context(), from, part, was[from], to); err != nil {
+			to := some[len(some)-1].seq
+			if err := s.apply(t.Context(), part{from, some, was[from], to}); err != nil {
 				t.Fatal(err)
 			}
 			was[from] = to
-			left -= len(part)
+			left -= len(some)
 		}
 		if got := says(t, s); got != want {
 			t.Fatalf("seed %d: in another order it says otherwise:\n%s", seed, firstDifference(got, want))
@@ -719,10 +717,10 @@ func TestCounted(t *testing.T) {
 
 func TestRecordsSurvivePacking(t *testing.T) {
 	tale := everything(30)
-	byLoop := map[string][]note{}
+	byLoop := map[string][]*note{}
 	for _, m := range tale.messages {
 		for _, n := range m.notes {
-			byLoop[n.loop] = append(byLoop[n.loop], n.note)
+			byLoop[n.loop] = append(byLoop[n.loop], &n.note)
 		}
 	}
 	p := packer{}

@@ -24,7 +24,8 @@
 //   - The service's own consumer, where nothing else is known: what it has acknowledged, or what came due before a moment at
 //     which nothing waited for it, is done.
 //
-// The first that holds is the state: failed with an open letter; retry while something is tried again or has met a vendor that is out;
+// The first that holds is the state: failed with an open letter; retry while something is tried again, has met a vendor that is out, or
+// was never tried since its vendor is out (which is no matter of the set of messages: it is seen when somebody looks);
 // processing while something is in hand, or while the customer can answer (there is a link, it has not expired, and there is no
 // answer; a link that does not say when it expires is waited for 90 days, and one whose letter at sap-interaction-writer was
 // discarded not at all, since it is never mailed); discarded when the last decision about a letter was to discard it; else completed.

@@ -67,8 +67,21 @@ func (n *note) place() Place {
 	return p
 }
 
+// anchors tells whether a loop is known by a note: those of EVENTS and DEADLETTERS are its own, others only speak of it.
+func (n *note) anchors() bool { return n.source == fromEvents || n.source == fromLetters }
+
+// anchored tells whether a loop is known by any of these.
+func anchored(notes []note) bool {
+	for i := range notes {
+		if notes[i].anchors() {
+			return true
+		}
+	}
+	return false
+}
+
 // before orders the notes of a loop: by the broker's clock, and where that says nothing, what is spoken of first.
-func before(a, b note) int {
+func before(a, b *note) int {
 	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.source, b.source), cmp.Compare(a.seq, b.seq), cmp.Compare(a.event, b.event))
 }
 
@@ -79,22 +92,35 @@ const (
 	notesMost    = 2000
 )
 
-// merge gives the union of two sets of notes, in order.
-func merge(notes, more []note) []note {
-	all := append(slices.Clip(notes), more...)
-	slices.SortFunc(all, before)
-	all = slices.CompactFunc(all, func(a, b note) bool { return before(a, b) == 0 })
-	if len(all) <= attemptsMost {
-		return all
+// merge gives the union of two sets of notes, in order. Notes are large: it is pointers to them that are sorted.
+func merge(notes []note, more []*note) []note {
+	all := make([]*note, 0, len(notes)+len(more))
+	for i := range notes {
+		all = append(all, &notes[i])
 	}
+	all = append(all, more...)
+	slices.SortStableFunc(all, before)
+	all = slices.CompactFunc(all, func(a, b *note) bool { return before(a, b) == 0 })
+	if len(all) > attemptsMost {
+		all = fewer(all)
+	}
+	merged := make([]note, len(all))
+	for i, n := range all {
+		merged[i] = *n
+	}
+	return merged
+}
+
+// fewer drops what is more of a loop than is kept.
+func fewer(all []*note) []*note {
 	attempts := 0
-	for i := range all {
-		if all[i].source == fromActivity {
+	for _, n := range all {
+		if n.source == fromActivity {
 			attempts++
 		}
 	}
 	others, surplus := 0, attempts-attemptsMost
-	return slices.DeleteFunc(all, func(n note) bool {
+	return slices.DeleteFunc(all, func(n *note) bool {
 		if n.source == fromActivity {
 			surplus--
 			return surplus >= 0

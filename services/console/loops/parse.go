@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,8 @@ type message struct {
 	seq   uint64
 	at    int64
 	notes []loopNote
+	// about is up to where EVENTS must have been read for what it speaks of to be there.
+	about uint64
 	// Of attempts: the calls, and how many events the service has done for a vendor.
 	calls []activity.Call
 	done  map[string]int
@@ -276,8 +279,12 @@ func (out *message) attempt(a *activity.Attempt) {
 			source: fromActivity, seq: out.seq, at: out.at, event: h.EventID, what: h.Type, service: a.Service, outcome: h.Outcome,
 			class: string(h.Class), vendor: h.Vendor, ruled: len(h.Rules) > 0,
 		}
-		if h.Stream == topology.Events {
+		switch {
+		case h.Stream != topology.Events || h.Sequence == 0:
+			out.about = math.MaxUint64 // all of it
+		default:
 			n.origin = h.Sequence
+			out.about = max(out.about, n.origin)
 		}
 		switch h.Outcome {
 		case activity.Done:

@@ -88,6 +88,19 @@ func (v *VendorStatus) hear(told activity.Vendor) {
 	}
 }
 
+// outages gives the vendors that some service sees throttled or out.
+func outages(ctx context.Context, db *sql.DB) (map[string]*VendorStatus, error) {
+	all := map[string]*VendorStatus{}
+	err := latest(ctx, db, activity.KindVendor, func(v activity.Vendor) {
+		if all[v.Vendor] == nil {
+			all[v.Vendor] = &VendorStatus{Vendor: v.Vendor}
+		}
+		all[v.Vendor].hear(v)
+	})
+	maps.DeleteFunc(all, func(_ string, v *VendorStatus) bool { return severity[v.State] <= severity[activity.Healthy] })
+	return all, err
+}
+
 // measure takes the quota as it was told last.
 func (v *VendorStatus) measure(told activity.Quota) {
 	if told.At.After(v.QuotaAt) {
