@@ -176,3 +176,23 @@ func TestEachServiceReachesWhatItNeedsAndIsReachedByWhomItServes(t *testing.T) {
 		says(true, "servers of NATS reach each other", ends["nats"], ends["nats"], 6222)
 	})
 }
+
+// TestWhatACallerWritesOfItsAddressDoesNotCount: a trusted network that is more than the proxies' own has callers in it as well.
+func TestWhatACallerWritesOfItsAddressDoesNotCount(t *testing.T) {
+	each(t, func(t *testing.T, o *overlay) {
+		doors := 0
+		for _, w := range o.workloads() {
+			c := w.pod.Containers[0]
+			if variable(c, "HTTP_TRUSTED_PROXIES") == "" {
+				continue
+			}
+			doors++
+			if hops := variable(c, "HTTP_PROXY_HOPS"); hops != "1" {
+				t.Errorf("%s takes the word of %q hops, and trusts all of %s", w.name, hops, variable(c, "HTTP_TRUSTED_PROXIES"))
+			}
+		}
+		if doors != 6 {
+			t.Errorf("%d services trust a proxy", doors)
+		}
+	})
+}

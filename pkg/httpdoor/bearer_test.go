@@ -367,6 +367,19 @@ func TestNobodyIsLetInWhileTheIssuerWasNeverReached(t *testing.T) {
 	}
 }
 
+func TestKeysAreNotTakenFromWhereTheIssuerRedirectsTo(t *testing.T) {
+	i, key := newIssuer(t), newECDSA(t, "k1")
+	i.publishes(200, key.public())
+	elsewhere := httptest.NewServer(http.RedirectHandler(i.URL, http.StatusFound))
+	t.Cleanup(elsewhere.Close)
+	s := i.settings()
+	s.JWKSURL = elsewhere.URL
+	got := call(t, guarded(t, httpdoor.Settings{OAuth: s}), http.MethodPost, "/", nil, bearer(key.sign(t, claims(nil)))...)
+	if got.Code != 503 || i.asked.Load() != 0 {
+		t.Errorf("%d, and the keys were asked for %d times where the redirect leads", got.Code, i.asked.Load())
+	}
+}
+
 func TestOAuthSettingsThatCannotWorkAreNamed(t *testing.T) {
 	good := httpdoor.OAuthSettings{Issuer: "https://issuer", JWKSURL: "https://issuer/keys", Audience: []string{"a"}}
 	for want, change := range map[string]func(*httpdoor.OAuthSettings){

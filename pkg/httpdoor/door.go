@@ -102,7 +102,6 @@ func New(options Options) *Door {
 		metrics: newMetrics(options.Registerer),
 	}
 	d.closing, d.close = context.WithCancel(context.Background())
-	d.echo.IPExtractor = extractor(options.Limits.Proxies)
 	d.echo.Use(d.observe, d.certified)
 	return d
 }

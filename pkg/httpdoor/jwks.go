@@ -45,7 +45,9 @@ type keySet struct {
 }
 
 func newKeySet(url string) *keySet {
-	return &keySet{url: url, client: &http.Client{Timeout: keysTimeout}, now: time.Now}
+	// A redirect could lead to where others can change the keys on their way.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &keySet{url: url, client: &http.Client{Timeout: keysTimeout, CheckRedirect: stay}, now: time.Now}
 }
 
 // find gives the keys of an id: none where the issuer has no such key. The error is a *Problem: the keys cannot be had.

@@ -1,14 +1,14 @@
 package httpdoor
 
 import (
-	"net"
+	"cmp"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/labstack/echo/v4"
 	"golang.org/x/time/rate"
 )
 
@@ -25,12 +25,15 @@ type Limits struct {
 	Failures int
 	// Proxies in front of the door, who say in X-Forwarded-For who is calling.
 	Proxies []netip.Prefix
+	// Hops is how many proxies a request comes through: as many entries at the end of X-Forwarded-For count, each if it was
+	// one of Proxies that wrote it. 0 is none.
+	Hops int
 }
 
 const (
 	// burstSeconds of a caller's rate may come at once.
 	burstSeconds = 10
-	// remembered is how many callers are told apart; the one not heard of for longest is forgotten first.
+	// remembered is how many callers, or users at whom is guessed, are told apart.
 	remembered = 8192
 	// openShare is the part of the open places that one address may hold, as 1/openShare: who has no credentials cannot
 	// take the place of vendors who sign.
@@ -39,28 +42,66 @@ const (
 	fullRetry = 2 * time.Second
 )
 
-// buckets are a token bucket for each key.
+// buckets are a token bucket for each key; one that is not known is full.
 type buckets struct {
 	every rate.Limit
 	burst int
-	known *lru.Cache[string, *rate.Limiter]
+
+	mu    sync.Mutex
+	known map[string]*rate.Limiter
 }
 
 func newBuckets(every rate.Limit, burst int) *buckets {
-	known, err := lru.New[string, *rate.Limiter](remembered)
-	if err != nil {
-		panic(err) // remembered is not positive
-	}
-	return &buckets{every, max(1, burst), known}
+	return &buckets{every: every, burst: max(1, burst), known: map[string]*rate.Limiter{}}
 }
 
-func (b *buckets) of(key string) *rate.Limiter {
-	fresh := rate.NewLimiter(b.every, b.burst)
-	if known, ok, _ := b.known.PeekOrAdd(key, fresh); ok {
-		b.known.Get(key) // heard of just now
-		return known
+// take takes a token from the bucket of a key. Where there is none it gives the time until there is.
+func (b *buckets) take(key string) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bucket := b.known[key]
+	if bucket == nil {
+		if len(b.known) >= remembered {
+			b.forget()
+		}
+		bucket = rate.NewLimiter(b.every, b.burst)
+		b.known[key] = bucket
 	}
-	return fresh
+	now := time.Now()
+	taken := bucket.ReserveN(now, 1)
+	after := taken.DelayFrom(now)
+	if after > 0 {
+		taken.CancelAt(now)
+	}
+	return after
+}
+
+// wait gives the time until the bucket of a key has a token; 0 where it has one.
+func (b *buckets) wait(key string) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if bucket := b.known[key]; bucket != nil {
+		return wait(bucket)
+	}
+	return 0
+}
+
+// forget makes room: an eighth of the buckets go, the fullest first. A full one is as good as none, and an empty one goes only
+// where all that stay are empty as well. Then nobody is refused for the lack of room, and nobody gains by it: to have a bucket
+// forgotten, as much must have been taken from each of those that stay, seven times as many as go.
+func (b *buckets) forget() {
+	type level struct {
+		key    string
+		tokens float64
+	}
+	levels, now := make([]level, 0, len(b.known)), time.Now()
+	for key, bucket := range b.known {
+		levels = append(levels, level{key, bucket.TokensAt(now)})
+	}
+	slices.SortFunc(levels, func(x, y level) int { return cmp.Compare(y.tokens, x.tokens) })
+	for _, fullest := range levels[:len(levels)/8] {
+		delete(b.known, fullest.key)
+	}
 }
 
 // wait is how long until the bucket has a token; 0 where it has one.
@@ -77,7 +118,8 @@ func tooMany(detail string, after time.Duration) *Problem {
 	return p
 }
 
-// guesses limits wrong secrets. A nil *guesses does not.
+// guesses limits wrong secrets: those for one user from one address. All that comes from an address has no limit of its own:
+// behind one that many share, strangers who make up users would shut everybody out. A nil *guesses does not limit.
 type guesses struct{ *buckets }
 
 func newGuesses(perMinute int) *guesses {
@@ -94,7 +136,7 @@ func (g *guesses) allowed(address string, a attempt) error {
 	if g == nil || !a.basic {
 		return nil
 	}
-	if after := wait(g.of(a.userAt(address))); after > 0 {
+	if after := g.wait(a.userAt(address)); after > 0 {
 		return tooManyWrong(after)
 	}
 	return nil
@@ -105,13 +147,14 @@ func (g *guesses) failed(address string, a attempt) error {
 	if g == nil {
 		return nil
 	}
-	var limited error
+	var after time.Duration
 	for _, target := range a.targets(address) {
-		if bucket := g.of(target); !bucket.Allow() {
-			limited = tooManyWrong(wait(bucket))
-		}
+		after = max(after, g.take(target))
 	}
-	return limited
+	if after > 0 {
+		return tooManyWrong(after)
+	}
+	return nil
 }
 
 func tooManyWrong(after time.Duration) *Problem { return tooMany("too many wrong credentials", after) }
@@ -156,8 +199,8 @@ func newCrowd(l Limits) crowd {
 // enter takes a place, which leave gives back.
 func (c crowd) enter(access Access, caller string) (leave func(), err error) {
 	if c.callers != nil {
-		if bucket := c.callers.of(caller); !bucket.Allow() {
-			return nil, tooMany("too many requests", wait(bucket))
+		if after := c.callers.take(caller); after > 0 {
+			return nil, tooMany("too many requests", after)
 		}
 	}
 	places := c.places[access]
@@ -201,14 +244,11 @@ func (p *places) free(caller string) {
 	}
 }
 
-// addressOf gives where requests come from: an address, of IPv6 its network, as one host has as many of those addresses as
+// addressOf gives where a request comes from: an address, of IPv6 its network, as one host has as many of those addresses as
 // it likes.
-func addressOf(c echo.Context) string {
-	ip, err := netip.ParseAddr(c.RealIP())
-	if err != nil {
-		return "unknown"
-	}
-	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+func (l Limits) addressOf(r *http.Request) string {
+	ip := l.caller(r)
+	if ip.Is4() {
 		return ip.String()
 	}
 	network, err := ip.Prefix(64)
@@ -218,14 +258,32 @@ func addressOf(c echo.Context) string {
 	return network.String()
 }
 
-// extractor tells the address of the caller from those of the proxies that are trusted.
-func extractor(proxies []netip.Prefix) echo.IPExtractor {
-	if len(proxies) == 0 {
-		return echo.ExtractIPDirect()
+// caller gives the address of the caller: that of the other side, or what trusted proxies say. Each proxy appends to
+// X-Forwarded-For who called it, so that the last entries are the words of as many proxies; all before them may be made up.
+func (l Limits) caller(r *http.Request) netip.Addr {
+	at := addressIn(r.RemoteAddr)
+	said := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for hop := 1; hop <= min(l.Hops, len(said)) && l.trusts(at); hop++ {
+		before := addressIn(strings.TrimSpace(said[len(said)-hop]))
+		if !before.IsValid() {
+			break
+		}
+		at = before
 	}
-	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range proxies {
-		trust = append(trust, echo.TrustIPRange(&net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}))
+	return at
+}
+
+// trusts tells that an address is one of our proxies'.
+func (l Limits) trusts(ip netip.Addr) bool {
+	return slices.ContainsFunc(l.Proxies, func(proxies netip.Prefix) bool { return proxies.Contains(ip) })
+}
+
+// addressIn reads an address, with or without a port; the zero one where there is none.
+func addressIn(text string) netip.Addr {
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		with, _ := netip.ParseAddrPort(text)
+		ip = with.Addr()
 	}
-	return echo.ExtractIPFromXFFHeader(trust...)
+	return ip.Unmap().WithZone("")
 }

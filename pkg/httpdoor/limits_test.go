@@ -200,33 +200,114 @@ func TestGuessesAreLimited(t *testing.T) {
 	})
 }
 
-func TestOnlyTrustedProxiesSayWhoIsCalling(t *testing.T) {
-	const forwarded = "X-Forwarded-For"
-	burst := func(proxies []string, header func(n int) []string) (allowed int) {
-		t.Helper()
-		d := limited(t, httpdoor.Settings{Auth: "none", Limits: httpdoor.LimitSettings{Rate: 0.001, Proxies: proxies}})
-		for n := range 5 {
-			if from(t, d, "10.1.2.3:1", "/open", header(n)...).Code == 200 {
-				allowed++
-			}
+// guessed sends so many wrong passwords for users that user makes up, and counts those that were looked at.
+func guessed(t *testing.T, d *httpdoor.Door, most int, address, user func(n int) string) (looked int) {
+	t.Helper()
+	for n := range most {
+		switch got := from(t, d, address(n), "/guarded", basic(fmt.Sprintf("%s:%d", user(n), n))...); got.Code {
+		case 401:
+			looked++
+		case 429:
+		default:
+			t.Fatalf("a wrong password is answered %d", got.Code)
 		}
-		return allowed
 	}
-	clients := func(n int) []string { return []string{forwarded, fmt.Sprintf("203.0.113.%d", n)} }
-	invented := func(n int) []string { return []string{forwarded, fmt.Sprintf("203.0.113.%d, 198.51.100.7", n)} }
-	for _, tt := range []struct {
-		what    string
-		proxies []string
-		header  func(int) []string
-		allowed int
-	}{
-		{"nobody is trusted", nil, clients, 1},
-		{"the proxy is trusted", []string{"10.0.0.0/8"}, clients, 5},
-		{"another one is", []string{"10.9.0.0/16"}, clients, 1},
-		{"what the client says to the proxy", []string{"10.0.0.0/8"}, invented, 1},
+	return looked
+}
+
+func always(text string) func(int) string { return func(int) string { return text } }
+
+func each(format string) func(int) string {
+	return func(n int) string { return fmt.Sprintf(format, n) }
+}
+
+func TestGuessesAreNotForgottenForGuessesAtOthers(t *testing.T) {
+	const here, most = "192.0.2.1:1", 5
+	for name, others := range map[string]struct{ address, user func(int) string }{
+		"users that are made up":       {always(here), each("user%d")},
+		"many addresses":               {each("[2001:db8:0:%x::1]:1"), always("ada")},
+		"many addresses, another user": {each("[2001:db8:0:%x::1]:1"), always("bob")},
 	} {
-		if got := burst(tt.proxies, tt.header); got != tt.allowed {
-			t.Errorf("%s: %d callers, want %d", tt.what, got, tt.allowed)
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // its clock stands still, so that no token comes back
+				d := limited(t, httpdoor.Settings{BasicUsers: settings.SecretsOf("ada:right", "eve:right"), Limits: httpdoor.LimitSettings{Failures: most}})
+				if n := guessed(t, d, 2*most, always(here), always("ada")); n != most {
+					t.Fatalf("%d guesses were looked at", n)
+				}
+				if n := guessed(t, d, 20_000, others.address, others.user); n != 20_000 {
+					t.Errorf("one guess at each of many: only %d were looked at: strangers shut each other out", n)
+				}
+				if n := guessed(t, d, most, always(here), always("ada")); n != 0 {
+					t.Errorf("then %d more guesses at the user were looked at", n)
+				}
+				if got := from(t, d, here, "/guarded", basic("eve:right")...); got.Code != 200 {
+					t.Errorf("another user's right password is answered %d", got.Code)
+				}
+				if n := d.Remembered(); n > 8192 {
+					t.Errorf("%d are remembered", n)
+				}
+				<-time.After(time.Minute)
+				if got := from(t, d, here, "/guarded", basic("ada:right")...); got.Code != 200 {
+					t.Errorf("the right password a minute later is answered %d", got.Code)
+				}
+			})
+		})
+	}
+}
+
+func TestOnlyTrustedProxiesSayWhoIsCalling(t *testing.T) {
+	private := []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"} // as k8s/base/door has it
+	for name, tt := range map[string]struct {
+		proxies []string
+		hops    int
+		said    string // with the number of the request
+		callers int    // of five requests
+	}{
+		"nobody is trusted":                         {nil, 1, "203.0.113.%d", 1},
+		"the proxy is":                              {private, 1, "203.0.113.%d", 5},
+		"another one is":                            {[]string{"10.9.0.0/16"}, 1, "203.0.113.%d", 1},
+		"no hop counts":                             {private, 0, "203.0.113.%d", 1},
+		"what the caller says to the proxy":         {private, 1, "203.0.113.%d, 198.51.100.7", 1},
+		"from behind a load balancer that hides it": {private, 1, "203.0.113.%d, 10.128.0.7", 1},
+		"from within a private network":             {private, 1, "203.0.113.%d,192.168.3.4", 1},
+		"two proxies":                               {[]string{"10.1.0.0/16", "198.51.100.0/24"}, 2, "203.0.113.%d, 198.51.100.7", 5},
+		"what the caller says to the first of two":  {[]string{"10.1.0.0/16", "198.51.100.0/24"}, 2, "192.0.2.%d, 203.0.113.1, 198.51.100.7", 1},
+		"two proxies, past the first":               {[]string{"10.1.0.0/16", "198.51.100.0/24"}, 2, "192.0.2.%d, 203.0.113.1", 1},
+		"a proxy that writes the port as well":      {private, 1, "203.0.113.%d:4711", 5},
+		"a port alone makes nobody another":         {private, 1, "203.0.113.1:400%d", 1},
+		"many addresses of one host":                {private, 1, "2001:db8::%d", 1},
+		"networks":                                  {private, 1, "2001:db8:0:%d::1", 5},
+		"no address":                                {private, 1, "unknown%d", 1},
+		"nothing":                                   {private, 1, "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := limited(t, httpdoor.Settings{Auth: "none", Limits: httpdoor.LimitSettings{Rate: 0.001, Proxies: tt.proxies, Hops: tt.hops}})
+			callers := 0
+			for n := range 5 {
+				var header []string
+				if tt.said != "" {
+					header = []string{"X-Forwarded-For", fmt.Sprintf(tt.said, n)}
+				}
+				if from(t, d, "10.1.2.3:1", "/open", header...).Code == 200 {
+					callers++
+				}
+			}
+			if callers != tt.callers {
+				t.Errorf("taken for %d callers, want %d", callers, tt.callers)
+			}
+		})
+	}
+}
+
+func TestAProxyMayAppendALineOfItsOwn(t *testing.T) {
+	d := limited(t, httpdoor.Settings{Auth: "none", Limits: httpdoor.LimitSettings{Rate: 0.001, Proxies: []string{"10.0.0.0/8"}, Hops: 1}})
+	for n, want := range []int{200, 429} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/open", http.NoBody)
+		r.RemoteAddr = "10.1.2.3:1"
+		r.Header["X-Forwarded-For"] = []string{fmt.Sprintf("203.0.113.%d", n), "198.51.100.7"}
+		w := httptest.NewRecorder()
+		if d.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("request %d is answered %d, want %d", n+1, w.Code, want)
 		}
 	}
 }
@@ -234,7 +315,7 @@ func TestOnlyTrustedProxiesSayWhoIsCalling(t *testing.T) {
 func TestLimitsThatCannotWorkAreNamed(t *testing.T) {
 	for name, s := range map[string]httpdoor.LimitSettings{
 		"HTTP_MAX_IN_FLIGHT": {InFlight: -1}, "HTTP_RATE_LIMIT": {Rate: -1}, "HTTP_AUTH_FAILURES": {Failures: -1},
-		"HTTP_TRUSTED_PROXIES": {Proxies: []string{"10.0.0.1"}},
+		"HTTP_TRUSTED_PROXIES": {Proxies: []string{"10.0.0.1"}}, "HTTP_PROXY_HOPS": {Hops: -1},
 	} {
 		wantProblem(t, name, httpdoor.Settings{Limits: s}.Validate())
 	}

@@ -1,6 +1,7 @@
 package httpdoor
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -37,7 +38,8 @@ func (d *Door) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		endTrace(span, c.Response().Status)
 		d.record(c, id, time.Since(began), err)
-		if _, panicked := errors.AsType[*panicError](err); panicked && c.Response().Status < 400 {
+		_, panicked := errors.AsType[*panicError](err)
+		if _, broken := errors.AsType[*brokenError](err); broken || panicked && c.Response().Status < 400 {
 			panic(http.ErrAbortHandler) // half an answer is out: the caller must not take it for a whole one
 		}
 		return nil
@@ -93,6 +95,8 @@ func (d *Door) record(c echo.Context, id string, took time.Duration, err error) 
 
 func levelOf(to route, status int, err error) slog.Level {
 	switch {
+	case status < 400 && errors.Is(err, context.Canceled): // who asked has gone away in the middle of the answer
+		return slog.LevelInfo
 	case status == http.StatusInternalServerError, err != nil && status < 400:
 		return slog.LevelError
 	case status > http.StatusInternalServerError:

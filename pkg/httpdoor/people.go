@@ -2,7 +2,6 @@ package httpdoor
 
 import (
 	"net/http"
-	"net/netip"
 
 	"github.com/labstack/echo/v4"
 
@@ -100,14 +99,5 @@ func (d *Door) encrypted(r *http.Request) bool {
 	if r.TLS != nil {
 		return true
 	}
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || r.Header.Get("X-Forwarded-Proto") != "https" {
-		return false
-	}
-	for _, proxy := range d.options.Limits.Proxies {
-		if proxy.Contains(from.Addr().Unmap()) {
-			return true
-		}
-	}
-	return false
+	return r.Header.Get("X-Forwarded-Proto") == "https" && d.options.Limits.trusts(addressIn(r.RemoteAddr))
 }

@@ -100,6 +100,20 @@ func TestAPasswordIsCheckedWithinTheLimitOfWrongOnes(t *testing.T) {
 	}
 }
 
+// TestAPasswordWithAColonIsOfOneUser: else part of a guess could stand in the name, and each guess would count for another user.
+func TestAPasswordWithAColonIsOfOneUser(t *testing.T) {
+	d := httpdoor.New(httpdoor.Options{Credentials: credentials(t, httpdoor.Settings{BasicUsers: settings.SecretsOf("ada:pass:word")})})
+	d.Handle(http.MethodGet, "/check", httpdoor.Open, func(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+		who, err := r.Check(r.Query.Get("user"), r.Query.Get("password"))
+		return &httpdoor.Response{Body: who.User}, err
+	}, guests())
+	for query, status := range map[string]int{"user=ada&password=pass:word": 200, "user=ada:pass&password=word": 401} {
+		if got := call(t, d, http.MethodGet, "/check?"+query, nil); got.Code != status {
+			t.Errorf("%s: %d %s", query, got.Code, got.Body)
+		}
+	}
+}
+
 func TestPostsFromOtherSitesAreRefused(t *testing.T) {
 	d := httpdoor.New(httpdoor.Options{Credentials: credentials(t, httpdoor.Settings{Auth: "none"})})
 	for _, method := range []string{http.MethodGet, http.MethodPost} {

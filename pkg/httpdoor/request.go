@@ -97,8 +97,8 @@ type Response struct {
 	Header http.Header
 	// ContentType defaults to application/json, for bytes to application/octet-stream.
 	ContentType string
-	// Body is written as it is when it is []byte, by itself when it is an [io.WriterTo], by protojson when it is a message, else
-	// by encoding/json.
+	// Body is written as it is when it is []byte, by itself when it is an [io.WriterTo], while it is made when it is [Streamed], by
+	// protojson when it is a message, else by encoding/json.
 	Body any
 }
 
@@ -106,6 +106,8 @@ func (r *Response) encode() (body []byte, contentType string, err error) {
 	switch b := r.Body.(type) {
 	case nil:
 		return nil, r.ContentType, nil
+	case Streamed:
+		return nil, orDefault(r.ContentType, "application/octet-stream"), nil
 	case []byte:
 		return b, orDefault(r.ContentType, "application/octet-stream"), nil
 	case io.WriterTo:
@@ -122,7 +124,7 @@ func (r *Response) encode() (body []byte, contentType string, err error) {
 
 // admit finds out who is calling, where the route asks.
 func (d *Door) admit(c echo.Context, to route, access Access, r *Request) (caller, error) {
-	address := addressOf(c)
+	address := d.options.Limits.addressOf(c.Request())
 	if access == Open {
 		return caller{key: address}, nil
 	}
@@ -190,7 +192,7 @@ func (d *Door) request(c echo.Context, to route) (*Request, error) {
 		ID: c.Response().Header().Get(headerRequestID), Method: in.Method, Path: in.URL.Path, Header: in.Header,
 		Query: in.URL.Query(), Params: params, ContentType: mediaType, Encrypted: d.encrypted(in), closing: d.closing,
 		check: func(user, password string) (Guest, error) {
-			return d.guard.password(attempt{basic: true, user: user, password: password}, addressOf(c), to.guests.Users)
+			return d.guard.password(attempt{basic: true, user: user, password: password}, d.options.Limits.addressOf(in), to.guests.Users)
 		},
 	}, nil
 }
@@ -245,6 +247,10 @@ func write(c echo.Context, r *Response) error {
 	header.Set("X-Content-Type-Options", "nosniff")
 	for name, values := range r.Header {
 		header[http.CanonicalHeaderKey(name)] = values
+	}
+	if streamed, ok := r.Body.(Streamed); ok {
+		header.Set(echo.HeaderContentType, contentType)
+		return streamed.send(c, orDefault(r.Status, http.StatusOK))
 	}
 	if body == nil {
 		return c.NoContent(orDefault(r.Status, http.StatusNoContent))

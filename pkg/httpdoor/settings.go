@@ -24,7 +24,8 @@ type LimitSettings struct {
 	InFlight int      `envconfig:"HTTP_MAX_IN_FLIGHT" default:"256" desc:"requests at the same time to routes with credentials, and as many to routes without; more are answered 503 with Retry-After. 0 is no limit"`
 	Rate     float64  `envconfig:"HTTP_RATE_LIMIT" default:"0" desc:"requests a second of one caller (its credentials, else its address), ten times that at once; more are answered 429 with Retry-After. 0 is no limit: not every vendor sends again what was refused"`
 	Failures int      `envconfig:"HTTP_AUTH_FAILURES" default:"60" desc:"wrong passwords or keys a minute from one address, for each user; then 429 until some of the minute has gone by. 0 is no limit"`
-	Proxies  []string `envconfig:"HTTP_TRUSTED_PROXIES" desc:"networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8, separated by commas; default: none, so that a proxy in front is the one address of all its callers"`
+	Proxies  []string `envconfig:"HTTP_TRUSTED_PROXIES" desc:"networks of proxies whose word about callers is believed (X-Forwarded-For, X-Forwarded-Proto), as 10.0.0.0/8, separated by commas; default: none, so that a proxy in front is the one address of all its callers"`
+	Hops     int      `envconfig:"HTTP_PROXY_HOPS" default:"1" desc:"proxies that a request comes through: as many entries at the end of X-Forwarded-For count, and what a caller wrote before them does not. Above 1, HTTP_TRUSTED_PROXIES must name these proxies and nobody else"`
 }
 
 // Validate is the error of [Settings.Options].
@@ -92,10 +93,10 @@ func CheckUsers(setting string, users settings.Secrets) error {
 
 func (s LimitSettings) limits() (Limits, error) {
 	var wrong []error
-	if s.InFlight < 0 || !(s.Rate >= 0) || s.Failures < 0 {
-		wrong = append(wrong, errors.New("HTTP_MAX_IN_FLIGHT, HTTP_RATE_LIMIT and HTTP_AUTH_FAILURES must not be below 0"))
+	if s.InFlight < 0 || !(s.Rate >= 0) || s.Failures < 0 || s.Hops < 0 {
+		wrong = append(wrong, errors.New("HTTP_MAX_IN_FLIGHT, HTTP_RATE_LIMIT, HTTP_AUTH_FAILURES and HTTP_PROXY_HOPS must not be below 0"))
 	}
-	l := Limits{InFlight: s.InFlight, Rate: s.Rate, Failures: s.Failures}
+	l := Limits{InFlight: s.InFlight, Rate: s.Rate, Failures: s.Failures, Hops: s.Hops}
 	for _, network := range s.Proxies {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(network))
 		if err != nil {

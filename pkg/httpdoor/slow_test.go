@@ -98,7 +98,7 @@ func TestBodiesThatComeSlowlyHoldNoPlaceForLong(t *testing.T) {
 }
 
 func TestOneAddressHoldsAQuarterOfTheOpenPlaces(t *testing.T) {
-	o, err := httpdoor.Settings{Auth: "none", Limits: httpdoor.LimitSettings{InFlight: 8, Proxies: []string{"10.0.0.0/8"}}}.Options()
+	o, err := httpdoor.Settings{Auth: "none", Limits: httpdoor.LimitSettings{InFlight: 8, Proxies: []string{"10.0.0.0/8"}, Hops: 1}}.Options()
 	if err != nil {
 		t.Fatal(err)
 	}

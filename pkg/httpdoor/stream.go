@@ -3,6 +3,7 @@ package httpdoor
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -26,9 +27,8 @@ const (
 
 // Events sends server-sent events to one caller. It is safe for concurrent use.
 type Events struct {
-	mu         sync.Mutex
-	c          echo.Context
-	connection *http.ResponseController
+	mu sync.Mutex
+	to io.Writer
 }
 
 // lineEnds makes all that ends a line in a stream of events the same: what follows it must be data as well.
@@ -50,12 +50,55 @@ func (e *Events) Send(name string, data []byte) error {
 func (e *Events) write(content []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	// A recorder in a test knows no deadlines, which is as good as having none.
-	_ = e.connection.SetWriteDeadline(time.Now().Add(sendTimeout))
-	if _, err := e.c.Response().Write(content); err != nil {
-		return err
+	_, err := e.to.Write(content)
+	return err
+}
+
+// pieces sends an answer piece by piece, each as soon as it is written. The other side has some time to make room for each.
+type pieces struct {
+	to         io.Writer
+	connection *http.ResponseController
+}
+
+// inPieces begins to answer, for as long as it takes.
+func inPieces(c echo.Context) pieces {
+	p := pieces{c.Response(), http.NewResponseController(c.Response())}
+	_ = p.connection.SetReadDeadline(time.Time{}) // else the server takes the end of its time for the end of the connection
+	return p
+}
+
+// Write sends content. A recorder in a test knows no deadlines, which is as good as having none.
+func (p pieces) Write(content []byte) (int, error) {
+	_ = p.connection.SetWriteDeadline(time.Now().Add(sendTimeout))
+	defer func() { _ = p.connection.SetWriteDeadline(time.Time{}) }() // HTTP/2 would end the answer then, written to or not
+	n, err := p.to.Write(content)
+	if err != nil {
+		return n, err
 	}
-	return e.connection.Flush()
+	return n, p.connection.Flush()
+}
+
+// Streamed is the body of a [Response] that is made while it is sent, in pieces of a size that is worth a packet. Its context ends
+// when the caller goes away, and not before: it may take longer than other answers. What it returns as an error breaks
+// the connection, so that nobody takes the half of an answer for the whole.
+type Streamed func(ctx context.Context, to io.Writer) error
+
+// brokenError is why an answer was not sent to its end.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
+
+// send sends it, after its header.
+func (s Streamed) send(c echo.Context, status int) error {
+	ctx, to := c.Request().Context(), inPieces(c)
+	c.Response().WriteHeader(status)
+	if c.Request().Method == http.MethodHead {
+		return nil
+	}
+	if err := s(ctx, to); err != nil {
+		return &brokenError{err}
+	}
+	return nil
 }
 
 // Streamer sends events until its context ends: when nobody listens any more, or the door begins to close. It gets a request
@@ -103,10 +146,9 @@ func open(c echo.Context) *Events {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("X-Accel-Buffering", "no") // proxies must not wait for more
-	connection := http.NewResponseController(c.Response())
-	_ = connection.SetReadDeadline(time.Time{}) // else the server takes the end of its time for the end of the connection
+	to := inPieces(c)
 	c.Response().WriteHeader(http.StatusOK)
-	return &Events{c: c, connection: connection}
+	return &Events{to: to}
 }
 
 // run sends until ctx ends or the other side is gone. That it is gone is no error.

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// Job is the user of the topology job, which may create and change, and delete nothing.
+	// Job is the user of the topology job, which deletes nothing. But who may change a stream can have it forget or repeat what it
+	// holds: its password is as good as the operator's.
 	Job = "topology"
 	// Operator is the user of people with the nats CLI, who may do everything.
 	Operator = "operator"
