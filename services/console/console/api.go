@@ -56,12 +56,12 @@ var classes = []fault.Class{fault.Invalid, fault.Refused, fault.Person, fault.Ex
 // allStates in place of a state.
 const allStates = "all"
 
-func filterOf(q url.Values) (filter, error) {
+func filterOf(q url.Values, alias func(id string) string) (filter, error) {
 	if err := knownIn(q, "service", "subject", "class", "cause", "state", "loop", "limit", "before"); err != nil {
 		return filter{}, err
 	}
 	f := filter{
-		service: q.Get("service"), subject: q.Get("subject"), class: q.Get("class"), cause: q.Get("cause"), loop: q.Get("loop"),
+		service: q.Get("service"), subject: q.Get("subject"), class: q.Get("class"), cause: q.Get("cause"), loop: alias(q.Get("loop")),
 		state: cmp.Or(State(q.Get("state")), Open),
 	}
 	if !slices.Contains([]State{Open, Replayed, Discarded, allStates}, f.state) {
@@ -113,19 +113,23 @@ func cut[T any](all []T, limit int, before uint64, sequence func(T) uint64) (par
 	return all[:limit], sequence(all[limit-1])
 }
 
-func (d *desk) list(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-	f, err := filterOf(r.Query)
+func (d *desk) list(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+	f, err := filterOf(r.Query, d.called.of)
 	if err != nil {
 		return nil, err
 	}
-	l := d.letterList(f)
-	switch web.FormOf(r) {
-	case web.Page:
-		return d.listPage(r, f, l), nil
-	case web.CSV:
-		return lettersTable(l.Letters), nil
+	list := web.List[Standing, uint64]{
+		Name: "dead-letters", Columns: letterColumns, Cells: letterRows,
+		Find: func(_ context.Context, before uint64, limit int) ([]Standing, uint64, error) {
+			letters, next := d.book.page(f.match, before, limit)
+			return letters, next, nil
+		},
+		Page: func(letters []Standing, next uint64) (*httpdoor.Response, error) {
+			return d.listPage(r, f, d.letterList(f, letters, next)), nil
+		},
+		JSON: func(letters []Standing, next uint64) any { return d.letterList(f, letters, next) },
 	}
-	return &httpdoor.Response{Body: l}, nil
+	return list.Answer(ctx, r, f.before, f.limit)
 }
 
 // letterList is a page of letters.
@@ -137,19 +141,17 @@ type letterList struct {
 	Causes []*Cause `json:"causes"`
 }
 
-func (d *desk) letterList(f filter) letterList {
+// letterList adds to a page what all that match have in common.
+func (d *desk) letterList(f filter, letters []Standing, next uint64) letterList {
 	all := d.book.selected(f.match)
-	l := letterList{Total: len(all), Causes: listed(causes(all))}
-	all, l.Next = cut(all, f.limit, f.before, func(s Standing) uint64 { return s.Sequence })
-	l.Letters = listed(all)
-	return l
+	return letterList{Letters: listed(letters), Total: len(all), Next: next, Causes: listed(causes(all))}
 }
 
 // listed makes an empty list one in JSON too.
 func listed[T any](all []T) []T { return append([]T{}, all...) }
 
 func (d *desk) causes(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
-	f, err := filterOf(r.Query)
+	f, err := filterOf(r.Query, d.called.of)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +246,7 @@ func (d *desk) whole(ctx context.Context, sequence uint64) (whole, []byte, error
 		return whole{}, nil, err
 	}
 	return whole{
-		Standing: s, Headers: plainOf(m.Header), Fields: fieldsOf(body), Operations: d.book.history(s.Letter), all: m.Header,
+		Standing: s, Headers: d.plainOf(m.Header), Fields: fieldsOf(body), Operations: d.book.history(s.Letter), all: m.Header,
 	}, body, nil
 }
 

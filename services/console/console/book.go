@@ -22,6 +22,8 @@ type book struct {
 	notes      map[string]*Operation
 	noteIDs    map[uint64]string // of notes, by place
 	unsent     map[string]*Operation
+	// alias is what the ids of loops and events are called.
+	alias func(id string) string
 }
 
 // sibling names the event that letters are about.
@@ -30,8 +32,9 @@ type sibling struct {
 	Place
 }
 
-func newBook() *book {
+func newBook(alias func(id string) string) *book {
 	return &book{
+		alias:   alias,
 		letters: map[uint64]*Letter{}, siblings: map[sibling][]uint64{}, operations: map[uint64]*Operation{},
 		ids: map[string]*Operation{}, about: map[uint64][]uint64{}, notes: map[string]*Operation{}, noteIDs: map[uint64]string{},
 		unsent: map[string]*Operation{},
@@ -44,6 +47,7 @@ func (b *book) addLetter(m *jetstream.RawStreamMsg) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := letterOf(m)
+	l.LoopID, l.EventID = b.alias(l.LoopID), b.alias(l.EventID)
 	b.letters[l.Sequence] = l
 	b.siblings[l.sibling()] = insert(b.siblings[l.sibling()], l.Sequence)
 }
@@ -62,8 +66,10 @@ func (b *book) addOperation(o *Operation) {
 	switch o.Kind {
 	case sentKind:
 		b.notes[o.ID], b.noteIDs[o.Sequence] = o, o.ID
-	case Replay, Discard, Look:
-		b.about[o.Letter] = insert(b.about[o.Letter], o.Sequence)
+	case Replay, Discard, Look, Try:
+		if o.Letter != 0 {
+			b.about[o.Letter] = insert(b.about[o.Letter], o.Sequence)
+		}
 		b.operations[o.Sequence], b.ids[o.ID] = o, o
 	}
 	if known := b.ids[o.ID]; known != nil && b.told(known).pending() {
@@ -237,17 +243,38 @@ func (b *book) values(of func(*Letter) string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// done gives the operations that match, newest first.
-func (b *book) done(match func(*Operation) bool) []*Operation {
+// page gives the letters that match, as [newest] does.
+func (b *book) page(match func(Standing) bool, before uint64, limit int) ([]Standing, uint64) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	found := []*Operation{}
-	for _, sequence := range slices.Backward(slices.Sorted(maps.Keys(b.operations))) {
-		if o := b.told(b.operations[sequence]); match(o) {
-			found = append(found, o)
+	return newest(b.letters, b.standing, match, before, limit)
+}
+
+// done gives the operations that match, as [newest] does.
+func (b *book) done(match func(*Operation) bool, before uint64, limit int) ([]*Operation, uint64) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return newest(b.operations, b.told, match, before, limit)
+}
+
+// newest gives what matches of what is kept by sequence, limit at most of what came before that one, 0 for all, newest first; and the
+// sequence before which the next page begins, 0 for none.
+func newest[V, T any](all map[uint64]V, of func(V) T, match func(T) bool, before uint64, limit int) (found []T, next uint64) {
+	var last uint64
+	for _, sequence := range slices.Backward(slices.Sorted(maps.Keys(all))) {
+		if before > 0 && sequence >= before {
+			continue
 		}
+		one := of(all[sequence])
+		if !match(one) {
+			continue
+		}
+		if len(found) == limit {
+			return found, last
+		}
+		found, last = append(found, one), sequence
 	}
-	return found
+	return found, 0
 }
 
 // pending gives the replays that are decided and not sent, in the order in which they were decided.

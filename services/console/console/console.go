@@ -63,18 +63,20 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	if err != nil {
 		return fmt.Errorf("DATA_DIR: %w", err)
 	}
-	b, forgotten, pages := newBook(), newErasures(), newSite(h.Door, s)
-	jobBook := newJobBook()
+	called := newAliases(s.Pages.SessionKey.Reveal())
+	b, forgotten, jobBook, over := newBook(called.of), newErasures(), newJobBook(), &ended{note: h.Bus.Note, now: now}
+	pages := newSite(h.Door, s, over)
 	d := &desk{
-		bus: h.Bus, book: b, log: h.Log, now: now, users: pages.sessions.names,
+		bus: h.Bus, book: b, called: called, log: h.Log, now: now, users: pages.sessions.names,
 		letters: newFollower(h.Bus.JetStream(), topology.DeadLetters, b.addLetter, b.forgetLetters),
 		operations: newFollower(h.Bus.JetStream(), topology.Operations,
-			func(m *jetstream.RawStreamMsg) { b.addRecord(m); forgotten.add(m); jobBook.add(m) },
+			func(m *jetstream.RawStreamMsg) { b.addRecord(m); forgotten.add(m); jobBook.add(m); over.add(m) },
 			func(gone func(uint64) bool) { b.forgetOperations(gone); forgotten.forget(gone); jobBook.forget(gone) }),
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "closeloop_operations_total", Help: "What people did with dead letters at this replica, by kind.",
+			Name: "closeloop_operations_total", Help: "What people did at this replica, by kind.",
 		}, []string{"kind"}),
 	}
+	over.refresh = d.operations.catchUp
 	rescues := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "closeloop_deliveries_ran_out_total", Help: "Messages that were delivered as often as their consumer allows, by what became of them.",
 	}, []string{"outcome"})
@@ -97,10 +99,10 @@ func start(ctx context.Context, h *service.Host, s *Settings) error {
 	h.Go("jobs", d.jobs.run)
 	pages.routes()
 	d.routes(pages)
-	d.erasureRoutes(pages, f)
+	(&erasurePages{d, f}).routes(pages)
 	all := &loopPages{store: store, reader: loops.NewReader(h.Bus.JetStream()), desk: d, links: s.Pages.Vendors}
 	all.routes(pages)
 	numbersRoutes(pages, numbers.New(store, now))
-	ruleRoutes(pages, rulebook.New(store, h.Bus.JetStream(), shownField, now))
+	ruleRoutes(pages, rulebook.New(store, h.Bus.JetStream(), shownField, called.of, d.tried, now))
 	return nil
 }

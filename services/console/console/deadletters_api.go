@@ -147,7 +147,7 @@ func said(o Operation, at time.Time) Said {
 	return Said{By: o.By, Proven: o.Proven, Why: o.Why, At: at}
 }
 
-func (d *desk) listJobs(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+func (d *desk) listJobs(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 	if err := knownIn(r.Query, "limit", "before"); err != nil {
 		return nil, err
 	}
@@ -155,21 +155,25 @@ func (d *desk) listJobs(_ context.Context, r *httpdoor.Request) (*httpdoor.Respo
 	if err != nil {
 		return nil, err
 	}
-	shown, next := cut(d.jobs.book.all(), limit, before, (*Job).place)
-	all := []*Job{}
-	for _, j := range shown {
-		all = append(all, j.shown())
+	list := web.List[*Job, uint64]{
+		Name: "dead-letter-jobs", Columns: jobColumns, Cells: jobRows,
+		Find: func(_ context.Context, before uint64, limit int) ([]*Job, uint64, error) {
+			found, next := cut(d.jobs.book.all(), limit, before, (*Job).place)
+			shown := []*Job{}
+			for _, j := range found {
+				shown = append(shown, j.shown())
+			}
+			return shown, next, nil
+		},
+		Page: func(shown []*Job, next uint64) (*httpdoor.Response, error) { return d.jobsPage(r, shown, next), nil },
+		JSON: func(shown []*Job, next uint64) any {
+			return struct {
+				Jobs []*Job `json:"jobs"`
+				Next uint64 `json:"next,omitempty"`
+			}{shown, next}
+		},
 	}
-	switch web.FormOf(r) {
-	case web.Page:
-		return d.jobsPage(r, all, next), nil
-	case web.CSV:
-		return jobsTable(all), nil
-	}
-	return &httpdoor.Response{Body: struct {
-		Jobs []*Job `json:"jobs"`
-		Next uint64 `json:"next,omitempty"`
-	}{all, next}}, nil
+	return list.Answer(ctx, r, before, limit)
 }
 
 // Progress of a job, with what became of what it did.

@@ -99,7 +99,7 @@ func (t typed) summary() g.Node {
 		return nil
 	}
 	return html.Div(html.Class("notice bad"), html.Role("alert"), html.TabIndex("-1"), html.AutoFocus(),
-		html.P(g.Text(sentence(t.wrong.Detail))),
+		html.P(g.Text(web.Sentence(t.wrong.Detail))),
 		g.If(len(t.wrong.Errors) > 0, html.Ul(g.Map(t.wrong.Errors, func(e httpdoor.FieldError) g.Node {
 			return html.Li(t.link(e.Field), g.Text(" "+e.Message))
 		}))),
@@ -119,15 +119,7 @@ func (t typed) link(path string) g.Node {
 }
 
 // formFields are the fields of all forms of ours.
-var formFields = []string{"why", "by", "body", "op", "field", "value", "to", "text", "with", "outcome"}
-
-// sentence begins with a capital letter and ends with a full stop.
-func sentence(text string) string {
-	if text == "" {
-		return ""
-	}
-	return strings.ToUpper(text[:1]) + strings.TrimSuffix(text[1:], ".") + "."
-}
+var formFields = []string{"why", "by", "body", "op", "field", "value", "to", "text", "with", "outcome", "email", "externalId", "contactId", "phone", sure}
 
 // refused shows a form again with what is wrong, whatever kind of error says so; other errors it gives back.
 func refused(err error, show func(*httpdoor.Problem) *httpdoor.Response) (*httpdoor.Response, error) {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -14,6 +13,7 @@ import (
 	g "maragu.dev/gomponents"
 	"maragu.dev/gomponents/html"
 
+	"github.com/closeloop/closeloop/pkg/bus"
 	"github.com/closeloop/closeloop/pkg/event/contract"
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
@@ -117,7 +117,7 @@ func loopLink(id string) g.Node {
 	if id == "" {
 		return nil
 	}
-	return html.A(html.Href("/loops/"+url.PathEscape(id)), html.Code(g.Text(id)))
+	return html.A(html.Href(loopPath(id)), short(id))
 }
 
 func (v letterView) bodyPart(r *httpdoor.Request, operates bool) g.Node {
@@ -202,18 +202,14 @@ func contractTable(subject string) g.Node {
 func operationsTable(caption string, all []*Operation) g.Node {
 	var rows []web.Row
 	for _, o := range slices.Backward(all) {
-		by := o.By
-		if !o.Proven {
-			by += " (as they said)"
-		}
-		rows = append(rows, web.Cells(web.Time(o.At), g.Text(o.says()), g.Text(by), g.Text(o.Why), jobLink(o.Job)))
+		rows = append(rows, web.Cells(web.Time(o.At), g.Text(o.says()), g.Text(whoSaid(o.By, o.Proven)), g.Text(o.Why), jobLink(o.Job)))
 	}
 	return web.TableOf(caption, web.Texts("When", "What", "Who", "Why", "Job"), rows)
 }
 
 // says tells in words what was done.
 func (o *Operation) says() string {
-	text := map[string]string{Replay: "replayed", Discard: "discarded", Look: "looked at the body"}[o.Kind]
+	text := map[string]string{Replay: "replayed", Discard: "discarded", Look: "looked at the body", Try: "tried rules"}[o.Kind]
 	if o.Edited {
 		text += " with another body"
 	}
@@ -237,17 +233,30 @@ func jobLink(id string) g.Node {
 }
 
 // plainHeaders are those that say nothing about people; others may hold anything.
-var plainHeaders = []string{"ce-id", "ce-source", "ce-type", "ce-time", "ce-loopid", "ce-specversion", "ce-datacontenttype", "content-type", "traceparent"}
+var plainHeaders = []string{"ce-source", "ce-type", "ce-time", "ce-specversion", "ce-datacontenttype", "content-type", "traceparent"}
+
+// idHeaders hold ids that a caller may have chosen.
+var idHeaders = []string{"ce-id", "ce-loopid", strings.ToLower(bus.HeaderEventID), strings.ToLower(bus.HeaderLoopID)}
 
 // plainOf gives the headers of the bus, and of the envelope those that are nobody's.
-func plainOf(h nats.Header) map[string][]string {
+func (d *desk) plainOf(h nats.Header) map[string][]string {
 	plain := map[string][]string{}
 	for name, values := range h {
-		if strings.HasPrefix(name, "Closeloop-") || slices.Contains(plainHeaders, strings.ToLower(name)) {
+		if slices.Contains(idHeaders, strings.ToLower(name)) {
+			plain[name] = called(values, d.called.of)
+		} else if strings.HasPrefix(name, "Closeloop-") || slices.Contains(plainHeaders, strings.ToLower(name)) {
 			plain[name] = values
 		}
 	}
 	return plain
+}
+
+func called(ids []string, alias func(string) string) []string {
+	all := make([]string, len(ids))
+	for i, id := range ids {
+		all[i] = alias(id)
+	}
+	return all
 }
 
 func headersTable(plain map[string][]string) g.Node {

@@ -118,7 +118,11 @@ func lettersForm(letters []Standing, operates bool) g.Node {
 	)
 }
 
-func lettersTable(letters []Standing) *httpdoor.Response {
+var letterColumns = []string{
+	"sequence", "time", "state", "service", "subject", "class", "field", "reason", "attempts", "eventId", "loopId", "cause",
+}
+
+func letterRows(letters []Standing) [][]string {
 	var rows [][]string
 	for _, l := range letters {
 		rows = append(rows, []string{
@@ -126,9 +130,7 @@ func lettersTable(letters []Standing) *httpdoor.Response {
 			strconv.Itoa(l.Attempts), l.EventID, l.LoopID, l.Cause,
 		})
 	}
-	return web.Table("dead-letters", []string{
-		"sequence", "time", "state", "service", "subject", "class", "field", "reason", "attempts", "eventId", "loopId", "cause",
-	}, rows)
+	return rows
 }
 
 func causesTable(all []*Cause) *httpdoor.Response {
@@ -403,7 +405,7 @@ func (j *Job) title() string {
 func (d *desk) jobsPage(r *httpdoor.Request, all []*Job, next uint64) *httpdoor.Response {
 	var rows []web.Row
 	for _, j := range all {
-		rows = append(rows, web.Cells(html.A(html.Href(jobAddress(j.ID)), g.Text(j.title())), jobState(j), web.Time(j.At), g.Text(j.By), g.Text(j.Why),
+		rows = append(rows, web.Cells(html.A(html.Href(jobAddress(j.ID)), g.Text(j.title())), workState(j.State), web.Time(j.At), g.Text(j.By), g.Text(j.Why),
 			g.Text(j.changes()), web.Number(j.Done), web.Number(j.Skipped), web.Number(j.Failed), web.Number(j.Left)))
 	}
 	before := ""
@@ -416,7 +418,11 @@ func (d *desk) jobsPage(r *httpdoor.Request, all []*Job, next uint64) *httpdoor.
 	}})
 }
 
-func jobsTable(all []*Job) *httpdoor.Response {
+var jobColumns = []string{
+	"id", "does", "state", "at", "by", "why", "change", "cause", "total", "done", "skipped", "failed", "left",
+}
+
+func jobRows(all []*Job) [][]string {
 	var rows [][]string
 	for _, j := range all {
 		rows = append(rows, []string{
@@ -424,25 +430,30 @@ func jobsTable(all []*Job) *httpdoor.Response {
 			strconv.Itoa(j.Skipped), strconv.Itoa(j.Failed), strconv.Itoa(j.Left),
 		})
 	}
-	return web.Table("dead-letter-jobs", []string{
-		"id", "does", "state", "at", "by", "why", "change", "cause", "total", "done", "skipped", "failed", "left",
-	}, rows)
+	return rows
 }
 
 // changes says in words what is changed in the bodies.
 func (j *Job) changes() string {
+	return changesInWords(j.Edit)
+}
+
+func changesInWords(changes []Change) string {
 	var all []string
-	for _, c := range j.Edit {
+	for _, c := range changes {
 		all = append(all, c.says())
 	}
 	return strings.Join(all, ", ")
 }
 
-var jobShapes = map[string][2]string{
+var workShapes = map[string][2]string{
 	jobWorking: {"busy", "…"}, jobWaiting: {"wait", "?"}, jobDone: {"good", "✓"}, jobStopped: {"off", "–"},
 }
 
-func jobState(j *Job) g.Node { return web.Badge(jobShapes[j.State][0], jobShapes[j.State][1], j.State) }
+// workState is the state of long work: a job's, or an erasure's.
+func workState(state string) g.Node {
+	return web.Badge(workShapes[state][0], workShapes[state][1], state)
+}
 
 func (d *desk) jobPage(r *httpdoor.Request, p jobProgress, t typed) *httpdoor.Response {
 	return web.Show(r, web.View{Title: p.title(), Section: lettersSection, Status: t.status(), Live: jobAddress(p.ID) + "/live", Body: []g.Node{
@@ -461,7 +472,7 @@ func (p jobProgress) progressPart() g.Node {
 		html.P(html.Label(html.For("progress-bar"), g.Text(fmt.Sprintf("%d of %d looked at", p.looked(), p.Total))), g.Text(" "),
 			html.Progress(html.ID("progress-bar"), html.Max(strconv.Itoa(p.Total)), html.Value(strconv.Itoa(p.looked())))),
 		web.Facts(
-			web.Fact{Name: "State", Says: jobState(p.Job)},
+			web.Fact{Name: "State", Says: workState(p.State)},
 			web.Fact{Name: done, Says: web.Number(p.Done)},
 			web.Fact{Name: "Skipped, since somebody had decided", Says: web.Number(p.Skipped)},
 			web.Fact{Name: "Failed", Says: web.Number(p.Failed)},

@@ -246,7 +246,7 @@ func TestFiftyLettersAreMendedAtOnceASampleFirst(t *testing.T) {
 	}
 	page = b.opens(at, 200)
 	mentions(t, page, "Replay all the rest (49)", "set accountId", "wrong account", "The sample was replayed")
-	until := f.hears(at + "/live")
+	until := f.hears(at+"/live", "")
 	for range 2 {
 		b.sends(at+"/continue", url.Values{}, 303, "why", "the sample arrived", "by", "grace")
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/console/rulebook"
 )
 
 // The subjects of OPERATIONS, by what they hold.
@@ -28,6 +29,7 @@ const (
 	decisionSubject = "deadletter"
 	sentSubject     = "sent"
 	lookSubject     = "look"
+	trySubject      = "try"
 )
 
 const (
@@ -50,6 +52,7 @@ type desk struct {
 	bus                 *bus.Bus
 	book                *book
 	letters, operations *follower
+	called              *aliases
 	log                 *slog.Logger
 	done                *prometheus.CounterVec
 	now                 func() time.Time
@@ -497,15 +500,37 @@ func (d *desk) sent(ctx context.Context, o *Operation, failed string) error {
 
 // looked records that somebody read a letter's body, before it is shown.
 func (d *desk) looked(ctx context.Context, letter uint64, o Operation) error {
-	o.ID, o.Kind, o.Letter, o.At = uuid.NewString(), Look, letter, d.now()
+	o.Kind, o.Letter = Look, letter
+	if d.noted(ctx, lookSubject, o) != nil {
+		return httpdoor.Unavailable("that the body is looked at cannot be recorded now, so it is not shown", 2*time.Second)
+	}
+	return nil
+}
+
+// tried records that somebody tries rules over recorded answers, before any of it is shown.
+func (d *desk) tried(ctx context.Context, r *httpdoor.Request, by, why string, t rulebook.Tried) error {
+	o, err := d.person(r, by, "why", why)
+	if err != nil {
+		return err
+	}
+	o.Kind, o.Tried = Try, &t
+	if d.noted(ctx, trySubject, o) != nil {
+		return httpdoor.Unavailable("that rules are tried cannot be recorded now, so nothing is shown", 2*time.Second)
+	}
+	return nil
+}
+
+// noted records what somebody looks at.
+func (d *desk) noted(ctx context.Context, subject string, o Operation) error {
+	o.ID, o.At = uuid.NewString(), d.now()
 	content, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
-	if o.Sequence, err = d.bus.Note(ctx, topology.OperationSubject(lookSubject, letter), "look:"+o.ID, content); err != nil {
-		return httpdoor.Unavailable("that the body is looked at cannot be recorded now, so it is not shown", 2*time.Second)
+	if o.Sequence, err = d.bus.Note(ctx, topology.OperationSubject(subject, o.Letter), subject+":"+o.ID, content); err != nil {
+		return err
 	}
 	d.book.addOperation(&o)
-	d.done.WithLabelValues(Look).Inc()
+	d.done.WithLabelValues(o.Kind).Inc()
 	return nil
 }

@@ -484,6 +484,81 @@ func TestWhoIsForgotten(t *testing.T) {
 			`+survey.response.received L2 {"responseId":"R_2","values":{"link":"https://shop.example","requestId":"7"}}`,
 			`+survey.response.notified L3 {"responseId":"R_3","recipientId":"CID_9"}`,
 		}},
+		"by the ids that SAP knows them by": {`"email":"ada@example.com","externalId":"1000456"`, []string{
+			`feedback.delivery_late L1 {"responseId":"R_1","subject":"x","text":"late for the ball","accountId":"1000123","contactId":"1000456"}`,
+			`task.created L1 {"responseId":"R_1","taskId":"1"}`,
+			`survey.response.received L2 {"responseId":"R_2","values":{"contact_id":"1000456","why":"late for the ball"}}`,
+			`feedback.delivery_late L2 {"responseId":"R_2","subject":"x","accountId":"1000123"}`,
+			`feedback.delivery_late L3 {"responseId":"R_3","subject":"x","accountId":"1000456"}`, // a private customer
+			`order.completed L4 {"serviceOrder":"1","soldToParty":"1000456"}`,
+			`+feedback.delivery_late L5 {"responseId":"R_5","subject":"x","accountId":"1000456","contactId":"1000999"}`,
+			`+feedback.delivery_late L6 {"responseId":"R_6","subject":"x","accountId":"1000123","contactId":"10004567"}`,
+			`+survey.response.received L7 {"responseId":"R_7","values":{"contact_id":"1000456"},"contact":{"externalId":"P-2"}}`,
+			`+survey.response.received L8 {"responseId":"R_8","values":{"QID1":"1000456","order":"1000456"}}`,
+			`+order.completed L9 {"serviceOrder":"2","contactPerson":"7","soldToParty":"1000456"}`,
+		}},
+		"by the id of the contact in SAP beside its key": {`"externalId":"P-1","contactId":"1000456"`, []string{
+			`survey.response.received L1 {"responseId":"R_1","values":{"contact_id":"1000999"},"contact":{"externalId":"P-1"}}`,
+			`feedback.delivery_late L2 {"responseId":"R_2","subject":"x","contactId":"1000456"}`,
+			`+feedback.delivery_late L3 {"responseId":"R_3","subject":"x","contactId":"1000999"}`, // values name nobody for good
+		}},
+		"an answer that gives an address": {`"email":"ada@example.com"`, []string{
+			`survey.response.received L1 {"responseId":"R_1","values":{"email":"Ada@example.com","why":"late for the ball"}}`,
+			`feedback.delivery_late L1 {"responseId":"R_1","subject":"x","text":"late for the ball"}`,
+			`survey.response.received L2 {"responseId":"R_2","values":{"QID7_TEXT":" ada@example.com "}}`,
+			`feedback.delivery_late L2 {"responseId":"R_2","subject":"x"}`,
+			`survey.response.received L3 {"responseId":"R_3","values":{"rep_email":"ada@example.com"}}`, // an employee's
+			`+feedback.delivery_late L3 {"responseId":"R_3","subject":"x"}`,
+			`survey.response.received L4 {"responseId":"R_4","values":{"QID1":"ask ada@example.com"}}`,
+			`+feedback.delivery_late L4 {"responseId":"R_4","subject":"x"}`,
+			`survey.response.received L5 {"responseId":"R_5","values":{"email":"ada@example.com"},"contact":{"externalId":"P-2"}}`,
+			`+feedback.delivery_late L5 {"responseId":"R_5","subject":"x"}`,
+		}},
+		"by an answer and an invitation": {`"responseId":"R_1","requestId":"Q9"`, []string{
+			`survey.response.received L1 {"responseId":"R_1","values":{"why":"late for the ball"}}`,
+			`feedback.delivery_late L1 {"responseId":"R_1","subject":"x"}`,
+			`survey.link.created L9 {"requestId":"Q9","link":"https://x.example/9","contactId":"CID_9","contactLookupId":"CGC_9","contact":{"externalId":"P-9"}}`,
+			`survey.response.received L9 {"responseId":"R_9","requestId":"Q9","contact":{"externalId":"P-9"}}`,
+			`task.created L9 {"responseId":"R_9","taskId":"1"}`,
+			`+survey.link.requested L8 {"requestId":"Q8","contact":{"email":"b@example.com","externalId":"P-9"}}`,
+			`+survey.response.notified L7 {"surveyId":"SV_1","responseId":"R_7","recipientId":"CGC_9"}`,
+			`+survey.response.received L2 {"responseId":"R_2","values":{"responseId":"R_1"}}`,
+		}},
+		"an employee known by number": {`"externalId":"E-7"`, []string{
+			`recognition.requested L1 {"responseId":"R_1","recipient":{"employeeId":"E-7","name":"Rep"}}`,
+			`recognition.submitted L1 {"responseId":"R_1","recognitionId":"7","state":"SUBMITTED"}`,
+			`+survey.response.received L1 {"responseId":"R_1","values":{"why":"not about the employee"}}`,
+		}},
+		"an address in other spellings": {`"email":"ada+x@example.com"`, []string{
+			`survey.link.requested L1 {"requestId":"1","contact":{"email":"b@example.com","attributes":{"u":"https://x.example/?m=ada%2Bx%40example.com"}}}`,
+			`survey.link.requested L2 {"requestId":"2","contact":{"email":"b@example.com","attributes":{"u":"/?next=%252F%253Fm%253Dada%252Bx%2540example.com"}}}`,
+			`survey.response.received L3 {"responseId":"R_3","values":{"raw":"{\"mail\":\"ada\\u002bx\\u0040example.com\"}"}}`,
+			`survey.response.received L4 {"responseId":"R_4","values":{"raw":"Hello,\\nada+x@example.com"}}`,
+			`survey.response.received L5 {"responseId":"R_5","values":{"html":"<b>ada&#43;x&#x40;example.com</b>"}}`,
+			`survey.link.requested L6 {"requestId":"6","contact":{"externalId":"P-9","attributes":{"note":"E-Mail: -ada+x@example.com"}}}`,
+			`survey.link.requested L7 {"requestId":"7","contact":{"email":"ada+x@example.com","email":"b@example.com"}}`,
+			`survey.link.requested L8 {"requestId":"8","contact":{"email":"ada\u002Bx\u0040example.com"},}`,
+			`survey.response.received L9 {"responseId":"R_9","values":{"ada+x@example.com":{}}}`,
+			`+survey.link.requested L10 {"requestId":"10","contact":{"email":"-ada+x@example.com"}}`,
+			`+survey.link.requested L11 {"requestId":"11","contact":{"email":"b-ada+x@example.com"}}`,
+			`+survey.link.requested L12 {"requestId":"12","contact":{"email":"b@example.com","attributes":{"u":"?m=cada%2Bx%40example.com&n=%zz%4"}}}`,
+		}},
+		"a key in what cannot be read, and in exactly its case": {`"externalId":"P-1"`, []string{
+			`survey.link.requested L1 {"requestId":"1","contact":{"externalId":"P-1","firstName":"Zelda"},}`,
+			`survey.link.requested L2 requestId=2&externalId=P-1&firstName=Zelda`,
+			`survey.link.requested L3 "{\"externalId\": \"P-1\", `,
+			`survey.link.requested L4 {"requestId":"4","contact":{"externalId":" P-1 "}}`,
+			`+survey.link.requested L5 {"requestId":"5","contact":{"externalId":"p-1"}}`,
+			`+survey.link.requested L6 {"requestId":"6","contact":{"externalId":"P-10"},}`,
+			`+survey.link.requested L7 {"requestId":"P-1","contact":{"email":"b@example.com"},}`,
+		}},
+		"a phone as it is dialled": {`"phone":"+44 (0)20 7946 0000","email":"ada@example.com"`, []string{
+			`survey.link.requested L1 {"requestId":"1","contact":{"phone":"0044 20 7946 0000","firstName":"Zelda"}}`,
+			`survey.link.requested L2 {"requestId":"2","contact":{"phone":"020 7946-0000"}}`,
+			`+survey.link.requested L3 {"requestId":"3","contact":{"phone":"+39 20 7946 0000"}}`,
+			`+survey.link.requested L4 {"requestId":"4","contact":{"phone":"7946 0000"}}`,
+			`+survey.link.requested L5 {"requestId":"5","contact":{"email":"b@example.com","phone":"020 7946 0000"}}`,
+		}},
 		"what cannot be read": {`"email":"ada@example.com"`, []string{
 			`survey.link.requested L1 {"requestId":"1","contact":{"emial":"ada@example.com"}}`,
 			`survey.link.requested L2 no JSON at all, of ada@example.com`,
@@ -493,12 +568,14 @@ func TestWhoIsForgotten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTown(t)
-			var kept []string
+			var kept, gone []string
 			for _, line := range c.events {
 				parts := strings.SplitN(strings.TrimPrefix(line, "+"), " ", 3)
 				w.broker.Publish(parts[0], parts[2], "ce-loopid", parts[1])
 				if strings.HasPrefix(line, "+") {
 					kept = append(kept, parts[2])
+				} else {
+					gone = append(gone, parts[2])
 				}
 			}
 			s := w.console(servicetest.Env{"ERASURE_QUALTRICS": "false"})
@@ -509,6 +586,18 @@ func TestWhoIsForgotten(t *testing.T) {
 			}
 			if !slices.Equal(left, kept) {
 				t.Errorf("left is\n%s\nwant\n%s", strings.Join(left, "\n"), strings.Join(kept, "\n"))
+			}
+			s.Stop()
+			w.broker.Stop()
+			for _, body := range gone {
+				if files := w.onDisk(body); len(files) > 0 {
+					t.Errorf("%s is still on disk in %v", body, files)
+				}
+			}
+			for _, body := range kept {
+				if len(w.onDisk(body)) == 0 {
+					t.Errorf("%s is gone from the disk", body)
+				}
 			}
 		})
 	}
@@ -578,6 +667,45 @@ func TestWhatServicesToldIsForgottenWhereIDsArePersonal(t *testing.T) {
 	}
 }
 
+// Callers make ids of addresses with something before them. What is theirs is searched for the address however it goes on, and none of it
+// comes to stand where it did not.
+func TestAnAddressWithinIDsIsForgottenAndNotWrittenAnew(t *testing.T) {
+	w := newTown(t)
+	for _, n := range []string{"1", "2"} {
+		w.broker.Publish(subjects.SurveyLinkRequested, fmt.Sprintf(`{"requestId":"camp%s-Ada@example.com","contact":{"email":"ada@example.com"}}`, n),
+			"ce-loopid", "order"+n+"-ada@example.com", "ce-id", "camp"+n+"-ada@example.com")
+	}
+	made := effect.Link("camp1-Ada@example.com")
+	w.made(made, event.Event{ID: "camp1-ada@example.com", LoopID: "order1-ada@example.com"}, map[string]any{"x": "y"})
+	w.tell(activity.Handled{EventID: "camp1-ada@example.com", LoopID: "order1-ada@example.com"})
+	w.tell(activity.Handled{EventID: "of-another-loop", LoopID: "L7", Reason: "like camp2-ada@example.com"})
+	s := w.console(servicetest.Env{"ERASURE_QUALTRICS": "false"})
+	done := receipt(t, s, forget(t, s, `{"why":"asked","by":"eve","email":"ada@example.com"}`).ID)
+	where := w.holds("ada@example.com")
+	for _, text := range []string{"order2-ada", "camp2-ada", "of-another-loop"} {
+		where = append(where, w.holds(text)...)
+	}
+	if len(where) > 0 {
+		t.Errorf("her address is still in %v", where)
+	}
+	var keys []string
+	for _, m := range w.broker.Messages("KV_EFFECTS", ">") {
+		if strings.Contains(strings.ToLower(m.Subject), "ada=40") {
+			keys = append(keys, strings.TrimPrefix(m.Subject, "$KV.EFFECTS."))
+		}
+	}
+	if !slices.Equal(keys, []string{made.String()}) || done.Ledger.PersonalKeys != 1 {
+		t.Errorf("the ledger has the keys %v, want that of the effect which was made; the receipt counts %+v", keys, done.Ledger)
+	}
+	s.Stop()
+	w.broker.Stop()
+	for _, file := range w.onDisk("ada@example.com") {
+		if !strings.HasPrefix(file, "KV_EFFECTS/") { // where the broker has dropped revisions itself
+			t.Errorf("her address is still on disk in %v", file)
+		}
+	}
+}
+
 func TestARequestToForgetMustSayWhom(t *testing.T) {
 	w := newTown(t)
 	s := w.console(servicetest.Env{"INGRESS_BASIC_USERS": "ada:secret"})
@@ -587,6 +715,7 @@ func TestARequestToForgetMustSayWhom(t *testing.T) {
 		`{"why":"x"}`: "email", `{"why":"x","email":"nobody"}`: "email", `{"email":"a@example.com"}`: "why",
 		`{"why":"x","email":"a@example.com","emails":[]}`: "emails", `{"why":"a@example.com asked","email":"A@example.com"}`: "why",
 		`{"why":"x","email":"a@example.com","phone":"12"}`: "phone", `{"why":"x","contactId":"CGC_1"}`: "contactId",
+		`{"why":"x","responseId":"` + strings.Repeat("1", 256) + `"}`: "responseId", `{"why":"order-a@example.com hangs","email":"a@example.com","requestId":"order-a@example.com"}`: "why",
 	} {
 		s.Post("/erasures", body, credentials...).WantProblem(400, field)
 	}

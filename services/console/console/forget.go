@@ -334,6 +334,7 @@ func sightOf(stream string, m *jetstream.RawStreamMsg) sight {
 	}
 	decoded, _ := event.Decode(s.subject, m.Header, m.Data, origin) // what cannot be read belongs to a loop too
 	s.loop = decoded.LoopID
+	s.leaves = append(s.leaves, leaf{event.HeaderID, decoded.ID})
 	for name, values := range m.Header {
 		for _, value := range values {
 			s.leaves = append(s.leaves, leaf{name, value})
@@ -373,7 +374,10 @@ func aboutJob(p *person, m *jetstream.RawStreamMsg, late bool) bool {
 	}
 	var put []leaf
 	for _, c := range j.Edit {
-		put = flatten(append(put, leaf{c.Field, c.Text}, leaf{c.Field, c.With}), c.Field, valueOf(c.Value))
+		if p.addressIn(c.Field) {
+			return true
+		}
+		put = append(append(put, leaf{c.Field, c.Text}, leaf{c.Field, c.With}), leavesAt(c.Field, c.Value)...)
 	}
 	return p.judge(sight{leaves: put, late: late}) != nothing
 }
@@ -402,7 +406,7 @@ func aboutAttempt(w *work, m *jetstream.RawStreamMsg) bool {
 		return false
 	}
 	s := sight{leaves: leavesOf(m.Data)}
-	return p.mentions(s) || ours && slices.ContainsFunc(s.leaves, p.holdsExternalID)
+	return p.mentions(s) || ours && slices.ContainsFunc(s.leaves, func(l leaf) bool { return p.addressIn(l.value) || p.holdsExternalID(l) })
 }
 
 // hear takes what became of the erasure at a vendor.

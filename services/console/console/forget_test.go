@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -292,5 +293,33 @@ func TestMoreRecordsThanAMessageHoldsAreChangedInSeveralGoes(t *testing.T) {
 	}
 	if goes != 2 || e.Ledger.Tombstones != loops {
 		t.Errorf("%d tombstones in %d goes, want %d in 2", e.Ledger.Tombstones, goes, loops)
+	}
+}
+
+func TestAnErasureThatAnEarlierVersionBeganGoesOn(t *testing.T) {
+	p := &person{}
+	if err := json.Unmarshal([]byte(`{"emails":["ada@example.com"],"phones":["442079460000"],"loops":["L-1"]}`), p); err != nil {
+		t.Fatal(err)
+	}
+	s := sight{loop: "camp-ada@example.com", leaves: leavesOf([]byte(`{"requestId":"1","contact":{"phone":"+44 20 7946 0000"}}`))}
+	if p.judge(s) != theirs || !p.Loops["L-1"] || !p.Named["camp-ada@example.com"] {
+		t.Errorf("it is not theirs: %+v", p)
+	}
+}
+
+// Whoever may publish may publish anything: looking at it ends, and finds what stands in it.
+func TestWhatIsDeepOrEscapedOverAndOverIsLookedAt(t *testing.T) {
+	p := newPerson()
+	p.Emails.add("ada@example.com")
+	const deep = 200_000
+	for name, body := range map[string]string{
+		"objects":   strings.Repeat(`{"a":`, deep) + `"ada@example.com"` + strings.Repeat("}", deep),
+		"lists":     strings.Repeat("[", deep) + `"ada@example.com"` + strings.Repeat("]", deep),
+		"not ended": strings.Repeat(`{"a":`, deep) + `"ada@example.com"`,
+		"escaped":   `{"u":"` + strings.Repeat("%25", deep) + `40 ada%2540example.com"}`,
+	} {
+		if !p.mentions(sight{leaves: leavesOf([]byte(body))}) {
+			t.Errorf("%s: not found", name)
+		}
 	}
 }

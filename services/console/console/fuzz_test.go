@@ -38,7 +38,7 @@ func FuzzBook(f *testing.F) {
 			name, value, _ := strings.Cut(line, ":")
 			header[name] = append(header[name], strings.TrimSpace(value))
 		}
-		b, letters := newBook(), 2
+		b, letters := newBook(newAliases("").of), 2
 		for sequence := range letters {
 			b.addLetter(&jetstream.RawStreamMsg{Subject: topology.DeadLetterSubject("c4c-tasker"), Sequence: uint64(sequence + 1), Header: header, Data: body, Time: at})
 		}
@@ -119,7 +119,7 @@ func FuzzAsked(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, query string, body []byte) {
 		if values, err := url.ParseQuery(query); err == nil {
-			asked, err := filterOf(values)
+			asked, err := filterOf(values, newAliases("").of)
 			if err != nil {
 				wantRefusal(t, err)
 			} else if asked.limit < 1 || asked.limit > pageMost {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -62,19 +64,75 @@ func letterOf(m *jetstream.RawStreamMsg) *Letter {
 	l.Attempts, _ = strconv.Atoi(h.Get(bus.HeaderAttempts))
 	l.Original.Sequence, _ = strconv.ParseUint(h.Get(bus.HeaderSequence), 10, 64)
 	l.FirstSeen, _ = time.Parse(time.RFC3339Nano, h.Get(bus.HeaderFirstSeen))
-	l.Cause = causeOf(l)
+	l.Cause = causeOf(l, fieldText(m, l.Field))
 	return l
 }
 
 // variable is what differs between two reasons that are one: words with a digit in them, which are ids, numbers and times.
 var variable = regexp.MustCompile(`[\pL\pN_=-]*\pN[\pL\pN_=-]*`)
 
-// causeOf gives letters of one service that are about the same the same name. It must not change: people write it down.
-func causeOf(l *Letter) string {
+// causeOf gives letters of one service that are about the same the same name; own is what the event has in the field that is wrong.
+// It must not change: people write it down.
+func causeOf(l *Letter, own string) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		l.Service, l.Subject, l.Class, l.Field, variable.ReplaceAllString(l.Reason, "#"),
+		l.Service, l.Subject, l.Class, l.Field, variable.ReplaceAllString(without(l.Reason, own), "#"),
 	}, "\x00")))
 	return hex.EncodeToString(sum[:5])
+}
+
+// without puts # in place of a value wherever a text has it as words of its own.
+func without(text, value string) string {
+	if value == "" {
+		return text
+	}
+	var b strings.Builder
+	for rest := text; ; {
+		at := strings.Index(rest, value)
+		if at < 0 {
+			b.WriteString(rest)
+			return b.String()
+		}
+		before, _ := utf8.DecodeLastRuneInString(text[:len(text)-len(rest)+at])
+		after, _ := utf8.DecodeRuneInString(rest[at+len(value):])
+		b.WriteString(rest[:at])
+		if inWord(before) || inWord(after) {
+			b.WriteString(value)
+		} else {
+			b.WriteByte('#')
+		}
+		rest = rest[at+len(value):]
+	}
+}
+
+func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }
+
+// fieldText is the text that the event of a letter has in a field, "" where it has none there.
+func fieldText(m *jetstream.RawStreamMsg, field string) string {
+	if field == "" {
+		return ""
+	}
+	body := valueOf(m.Data)
+	if whole, ok := body.(map[string]any); ok && structured(m.Header) {
+		body = whole["data"]
+	}
+	return textAt(body, stepsOf(field))
+}
+
+func textAt(value any, path []string) string {
+	if len(path) == 0 {
+		text, _ := value.(string)
+		return text
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		name, rest := stepIn(v, path)
+		return textAt(v[name], rest)
+	case []any:
+		if i, err := strconv.Atoi(strings.Trim(path[0], "[]")); err == nil && i >= 0 && i < len(v) {
+			return textAt(v[i], path[1:])
+		}
+	}
+	return ""
 }
 
 // State of a letter.

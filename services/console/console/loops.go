@@ -32,8 +32,11 @@ func (p *loopPages) routes(s *site) {
 	s.live("/loops/{id}/live", func(r *httpdoor.Request) error { return nil }, p.oneLive)
 }
 
-// loopPath is where a loop is shown.
-func loopPath(id string) string { return "/loops/" + url.PathEscape(id) }
+// loopsPath is where the list of loops is.
+const loopsPath = "/loops"
+
+// loopPath is where a loop is shown, by what it is called.
+func loopPath(called string) string { return loopsPath + "/" + url.PathEscape(called) }
 
 // known are the parameters of a list of loops, beside those of ids.
 var known = []string{"q", "state", "stage", "campaign", "survey", "rule", "from", "to", "limit", "before", "format"}
@@ -93,17 +96,20 @@ func (p *loopPages) list(ctx context.Context, r *httpdoor.Request) (*httpdoor.Re
 	if err != nil {
 		return nil, err
 	}
-	found, err := p.find(ctx, q)
-	if err != nil {
-		return nil, err
+	list := web.List[loops.Summary, string]{
+		Name: "loops", Columns: loopColumns, Cells: loopRows,
+		Find: func(ctx context.Context, before string, limit int) ([]loops.Summary, string, error) {
+			part := q
+			part.Before, part.Limit = before, limit
+			found, err := p.find(ctx, part)
+			return found.Loops, found.Next, err
+		},
+		Page: func(rows []loops.Summary, next string) (*httpdoor.Response, error) {
+			return p.listPage(ctx, r, q, loops.Page{Loops: rows, Next: next})
+		},
+		JSON: func(rows []loops.Summary, next string) any { return loops.Page{Loops: rows, Next: next} },
 	}
-	switch web.FormOf(r) {
-	case web.Page:
-		return p.listPage(ctx, r, q, found)
-	case web.CSV:
-		return web.Table("loops", loopColumns, loopRows(found.Loops)), nil
-	}
-	return &httpdoor.Response{Body: found}, nil
+	return list.Answer(ctx, r, q.Before, q.Limit)
 }
 
 // find gives loops; an empty list is one in JSON too.
@@ -114,13 +120,14 @@ func (p *loopPages) find(ctx context.Context, q loops.Query) (loops.Page, error)
 	}
 	found.Loops = listed(found.Loops)
 	for i := range found.Loops {
-		found.Loops[i] = masked(found.Loops[i])
+		found.Loops[i] = p.masked(found.Loops[i])
 	}
 	return found, nil
 }
 
 // masked leaves out of what a list shows ids that are not plain: some callers' ids of people are their addresses.
-func masked(l loops.Summary) loops.Summary {
+func (p *loopPages) masked(l loops.Summary) loops.Summary {
+	l.ID = p.desk.called.of(l.ID)
 	l.Order, l.Contact = shownID(l.Order), shownID(l.Contact)
 	return l
 }
@@ -163,8 +170,15 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// rowsID is the body of the table that new rows go into.
+// rowsID is the body of the table whose rows are kept up to date.
 const rowsID = "loops-rows"
+
+// pagerID is what leads to the next page, and is there where there is none too.
+const pagerID = "loops-pager"
+
+func loopPager(r *httpdoor.Request, next string) g.Node {
+	return html.Div(html.ID(pagerID), web.Pager(r, next))
+}
 
 var loopHead = web.Texts("State", "Loop", "Stage", "Waits for", "Order", "Contact", "Campaign", "Began", "Last")
 
@@ -181,11 +195,11 @@ func (p *loopPages) listPage(ctx context.Context, r *httpdoor.Request, q loops.Q
 		behind(p.store.Progress()),
 		loopFilter(r.Query, q, campaigns),
 		web.TableOf("Loops, newest first", loopHead, rows, html.ID(rowsID)),
-		web.Pager(r, found.Next),
+		loopPager(r, found.Next),
 		web.Exports(r),
 	}}
 	if q.Before == "" { // what is new belongs to the first page
-		view.Live = "/loops/live?" + r.Query.Encode()
+		view.Live = loopsPath + "/live?" + r.Query.Encode()
 	}
 	return web.Show(r, view), nil
 }
@@ -243,9 +257,7 @@ func campaignField(value string, campaigns []string) g.Node {
 }
 
 // rowID is the id of a loop's row in the page.
-func rowID(id string) string { return rowPrefix + url.QueryEscape(id) }
-
-const rowPrefix = "loop-"
+func rowID(id string) string { return "loop-" + url.QueryEscape(id) }
 
 func loopRow(l loops.Summary) web.Row {
 	waits := g.Text("–")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -45,82 +44,80 @@ func (p *parts) send(ids []string, nodes map[string]g.Node) error {
 	return p.to.Send("parts", b.Bytes())
 }
 
-const (
-	// liveRows is how many rows of a list are kept up to date.
-	liveRows = 50
-	// livePause is between one look for changes and the next: services may change loops a hundred times a second.
-	livePause = time.Second
-)
+// livePause is between one look for changes and the next: services may change loops a hundred times a second. A page larger than
+// usual costs more, and is looked at less often.
+const livePause = time.Second
 
-// listLive sends the rows of a list that are new or changed, first those that changed while nobody listened.
+func pauseFor(rows int) time.Duration { return livePause * time.Duration(1+(rows-1)/page) }
+
+// listLive keeps a page of the list as it would be if it were loaded anew, beginning with what changed while nobody listened.
 func (p *loopPages) listLive(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
 	q, err := p.query(r.Query)
 	if err != nil {
 		return err
 	}
-	q.Limit = min(q.Limit, liveRows)
-	page := newParts(to)
-	return eachChange(ctx, p.store.Watch(ctx), func(changed []string) error { return p.sendRows(ctx, q, changed, page) })
+	at := *r
+	at.Path = loopsPath
+	rows, others := liveRows{to: to}, newParts(to)
+	return eachChange(ctx, p.store.Watch(ctx), pauseFor(q.Limit), func() error {
+		found, err := p.find(ctx, q)
+		if err != nil {
+			return err
+		}
+		if err := rows.send(found.Loops); err != nil {
+			return err
+		}
+		return others.send([]string{pagerID}, map[string]g.Node{pagerID: loopPager(&at, found.Next)})
+	})
 }
 
 // eachChange looks at once, and then after each change, with a pause between two looks.
-func eachChange(ctx context.Context, changes <-chan []string, look func(changed []string) error) error {
-	for changed, more := []string(nil), true; more; changed, more = <-changes {
-		if err := look(changed); err != nil {
+func eachChange(ctx context.Context, changes <-chan []string, pause time.Duration, look func() error) error {
+	for more := true; more; _, more = <-changes {
+		if err := look(); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(livePause):
+		case <-time.After(pause):
 		}
 	}
 	return nil
 }
 
-// sendRows sends the rows of the first page, and those that were on it and have changed so that they are not any more.
-func (p *loopPages) sendRows(ctx context.Context, q loops.Query, changed []string, page *parts) error {
-	found, err := p.find(ctx, q)
-	if err != nil {
-		return err
-	}
-	all := found.Loops
-	if len(changed) == 0 { // nothing was sent yet, or so much has changed that it is not listed
-		changed = page.loops()
-	}
-	for _, id := range changed {
-		if _, was := page.sent[rowID(id)]; was && !slices.ContainsFunc(all, func(l loops.Summary) bool { return l.ID == id }) {
-			l, err := p.store.Loop(ctx, id)
-			if errors.Is(err, loops.ErrUnknown) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			all = append(all, masked(l.Summary))
-		}
-	}
-	ids, nodes := []string{}, map[string]g.Node{}
-	for _, l := range slices.Backward(all) { // each goes to the top
-		id := rowID(l.ID)
-		ids, nodes[id] = append(ids, id), loopRow(l).With(html.Data("into", rowsID))
-	}
-	return page.send(ids, nodes)
+// liveRows sends to a page the rows of its list that are new or have changed, and the order of all.
+type liveRows struct {
+	to *httpdoor.Events
+	// sent are those of the page, by the id of the row, nil before the first are sent. Those that left it are sent anew when they
+	// come again: the page has dropped them.
+	sent  map[string]loops.Summary
+	order string
 }
 
-// loops gives those whose rows were sent.
-func (p *parts) loops() []string {
-	var all []string
-	for row := range p.sent {
-		if id, err := url.QueryUnescape(strings.TrimPrefix(row, rowPrefix)); err == nil {
-			all = append(all, id)
+func (l *liveRows) send(all []loops.Summary) error {
+	now, ids, changed := map[string]loops.Summary{}, []string{}, []g.Node{}
+	for _, one := range all {
+		id := rowID(one.ID)
+		if sent, known := l.sent[id]; !known || sent != one {
+			changed = append(changed, loopRow(one).Node())
 		}
+		now[id], ids = one, append(ids, id)
 	}
-	return all
+	order := strings.Join(ids, " ")
+	if l.sent != nil && len(changed) == 0 && order == l.order {
+		return nil
+	}
+	l.sent, l.order = now, order
+	var b bytes.Buffer
+	if err := html.TBody(html.Data("rows", rowsID), html.Data("order", order), g.Group(changed)).Render(&b); err != nil {
+		return err
+	}
+	return l.to.Send("rows", b.Bytes())
 }
 
 // oneLive sends the parts of a loop's page that have changed.
 func (p *loopPages) oneLive(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
-	id := r.Param("id")
+	id := p.desk.called.id(r.Param("id"))
 	changes, page := p.store.Watch(ctx), newParts(to)
 	for {
 		err := p.sendLoop(ctx, id, page)

@@ -15,7 +15,7 @@ func TestALivePageLooksAtMostOnceInAWhile(t *testing.T) {
 		changes <- []string{"L-1"}
 		changes <- []string{"L-2"}
 		var looks []time.Duration
-		err := eachChange(ctx, changes, func([]string) error {
+		err := eachChange(ctx, changes, pauseFor(page), func() error {
 			if looks = append(looks, time.Since(began)); len(looks) == 3 {
 				cancel()
 				close(changes)
@@ -42,5 +42,12 @@ func TestSoMuchHasChangedThatItIsNotListed(t *testing.T) {
 	}
 	if next(changes, "L-1") {
 		t.Error("nothing will change any more")
+	}
+}
+
+// TestALargePageIsLookedAtLessOften than one of the usual size.
+func TestALargePageIsLookedAtLessOften(t *testing.T) {
+	if pauseFor(1) != livePause || pauseFor(page) != livePause || pauseFor(pageMost) < 20*livePause {
+		t.Error(pauseFor(1), pauseFor(page), pauseFor(pageMost))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"maragu.dev/gomponents/html"
 
 	"github.com/closeloop/closeloop/pkg/activity"
+	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/services/console/loops"
 	"github.com/closeloop/closeloop/services/console/web"
@@ -24,7 +25,7 @@ type part struct {
 }
 
 func (p *loopPages) onePage(r *httpdoor.Request, s *story) *httpdoor.Response {
-	view := web.View{Title: "Loop " + s.ID, Section: "/loops", Live: loopPath(s.ID) + "/live"}
+	view := web.View{Title: "Loop " + p.desk.called.title(s.ID), Section: "/loops", Live: loopPath(s.ID) + "/live"}
 	for _, part := range p.storyParts(s) {
 		view.Body = append(view.Body, part.node)
 	}
@@ -139,9 +140,33 @@ func idTable(s *story) g.Node {
 }
 
 func timelineNode(s *story) g.Node {
-	return html.Ol(html.Class("timeline"), g.Map(s.Timeline, func(h happening) g.Node {
-		return html.Li(html.ID(fmt.Sprintf("at-%s-%d", strings.ToLower(h.Place.Stream), h.Place.Sequence)), html.Class(classOf(h)), happened(h))
-	}))
+	return g.Group{leftOut(s), html.Ol(html.Class("timeline"), g.Map(s.Timeline, func(h happening) g.Node {
+		return html.Li(html.ID(anchorOf(h)), html.Class(classOf(h)), happened(h))
+	}))}
+}
+
+// leftOut says that a loop has more events than are shown.
+func leftOut(s *story) g.Node {
+	shown := 0
+	for _, p := range s.Places {
+		if p.Stream == topology.Events {
+			shown++
+		}
+	}
+	return g.If(shown < s.Events, html.P(html.Class("muted"),
+		g.Text(fmt.Sprintf("Shown are the first %s of its %s events, and the latest tries and dead letters.", web.Count(shown), web.Count(s.Events)))))
+}
+
+// anchorOf is the id of an entry in the page. One round of work may have been for several events.
+func anchorOf(h happening) string {
+	if h.Kind == anAttempt {
+		return fmt.Sprintf("%s-%d", anchorAt(h.Place), h.Attempts[0].Sequence)
+	}
+	return anchorAt(h.Place)
+}
+
+func anchorAt(at loops.Place) string {
+	return fmt.Sprintf("at-%s-%d", strings.ToLower(at.Stream), at.Sequence)
 }
 
 func classOf(h happening) string {
@@ -160,20 +185,36 @@ func happened(h happening) g.Node {
 	case aLetter:
 		return letterHappened(h)
 	case anOperation:
-		return g.Group{
-			html.H3(g.Text(fmt.Sprintf("%s of dead letter #%d by %s", capital(h.Done.Kind), h.Done.Letter, h.Done.By))),
-			html.P(web.Time(h.At), g.Text(": "+h.Done.Why), g.If(h.Done.Failed != "", g.Text(". It could not be done: "+h.Done.Failed))),
-		}
+		return operationHappened(h)
 	case anAttempt:
-		return g.Group{html.H3(html.Code(g.Text(h.Type))), html.P(html.Class("muted"), g.Text("The event itself is not there any more.")), attempts(h)}
+		return g.Group{html.H3(html.Code(g.Text(h.Type))), html.P(html.Class("muted"), triedAlone(h)), attempts(h)}
 	}
 	return g.Group{
 		html.H3(html.Code(g.Text(h.Type))),
 		html.P(web.Time(h.At), g.If(h.By != "", g.Text(" by "+h.By)), g.If(!h.Happened.IsZero(), g.Group{g.Text("; it happened at "), web.Time(h.Happened)})),
 		g.If(h.Gone, html.P(html.Class("muted"), g.Text("Its content is not there any more: it has expired, or the person was forgotten."))),
 		g.If(h.TooLarge, html.P(html.Class("muted"), g.Text("Its content is too large to be shown here."))),
+		g.If(h.Untaken, html.P(html.Class("muted"), g.Text("No service takes events of this type: nothing follows from it."))),
 		g.If(!h.Gone, g.Iff(len(h.Fields) > 0, func() g.Node { return fieldsNode(h) })),
 		attempts(h),
+	}
+}
+
+// triedAlone says of which event a try is that stands by itself.
+func triedAlone(h happening) g.Node {
+	if h.Event == nil {
+		return g.Text("The event itself is not there any more.")
+	}
+	return g.Group{g.Text("Tried again after its dead letter; it is the event of "), html.A(html.Href("#"+anchorAt(*h.Event)), web.Time(h.Event.At))}
+}
+
+// operationHappened is what a person did with a dead letter, in the words of the letter's page.
+func operationHappened(h happening) g.Node {
+	o := h.Done
+	return g.Group{
+		html.H3(g.Text("Dead letter "), letterLink(o.Letter), g.Text(": "+o.says())),
+		html.P(web.Time(h.At), g.Text(" by "+whoSaid(o.By, o.Proven)+": "+o.Why)),
+		g.If(o.Job != "", html.P(g.Text("Done as one "), jobLink(o.Job), g.If(len(h.Changes) > 0, g.Text(": "+changesInWords(h.Changes))))),
 	}
 }
 
@@ -212,7 +253,7 @@ var outcomes = map[string]struct {
 	says  string
 }{
 	activity.Done: {loops.Completed, ""}, activity.Erased: {loops.Discarded, "the person was forgotten"}, activity.Retry: {loops.Retry, ""},
-	activity.Held: {loops.Processing, "somebody else is at it, or it was handed back"}, activity.Paused: {loops.Retry, "its vendor is out"},
+	activity.Held: {loops.Processing, ""}, activity.Paused: {loops.Retry, "waiting for its vendor to come back"},
 	activity.Suspect: {loops.Retry, "it was in hand when a process ended"}, activity.DeadLetter: {loops.Failed, "a person must decide"},
 	activity.NotSettled: {loops.Processing, "the broker delivers it again"},
 }
@@ -222,15 +263,26 @@ func attemptNode(a attempt) g.Node {
 	if !known {
 		outcome.state = loops.State(a.Outcome)
 	}
+	if a.Outcome == activity.Paused && a.Vendor != "" {
+		outcome.says = "waiting for " + a.Vendor + " to come back"
+	}
 	return html.Div(html.Class("attempt"),
 		html.P(web.State(outcome.state), g.Text(" "), html.Strong(g.Text(a.Service)), g.Text(", attempt "+web.Count(a.Attempt)+", "), web.Time(a.At),
 			g.Text(", took "+web.Took(a.Took)), g.If(outcome.says != "", g.Text("; "+outcome.says)),
 			g.If(a.Wave > 1, g.Text(fmt.Sprintf("; one of %s handled together", web.Count(a.Wave))))),
-		g.If(a.Reason != "", html.P(g.If(a.Vendor != "", g.Text(a.Vendor+": ")), g.Text(a.Reason), g.If(a.Class != "", g.Text(" ("+string(a.Class)+")")))),
+		g.If(a.Reason != "", html.P(g.Text(blamed(a)), g.If(a.Class != "", g.Text(" ("+string(a.Class)+")")))),
 		g.If(!a.Next.IsZero(), html.P(g.Text("Next try at "), web.Time(a.Next), g.Text(", "), web.Ago(a.Next))),
 		g.Iff(len(a.Calls) > 0, func() g.Node { return calls(a) }),
 		g.Iff(len(a.Rules) > 0, func() g.Node { return decisions(a) }),
 	)
+}
+
+// blamed is the reason with the vendor before it, once.
+func blamed(a attempt) string {
+	if prefix := a.Vendor + ": "; a.Vendor != "" && !strings.HasPrefix(a.Reason, prefix) {
+		return prefix + a.Reason
+	}
+	return a.Reason
 }
 
 // calls lists what vendors were asked.

@@ -33,8 +33,8 @@ type idLink struct {
 	URL string `json:"url"`
 }
 
-// happening is one thing that happened to a loop: an event with the attempts to handle it, attempts whose event is not there, a
-// dead letter, or what a person did with one.
+// happening is one thing that happened to a loop: an event with the attempts to handle it, an attempt whose event is not there or
+// stands before its dead letter, a dead letter, or what a person did with one.
 type happening struct {
 	// Kind: event, attempt, letter, operation.
 	Kind string `json:"kind"`
@@ -49,8 +49,14 @@ type happening struct {
 	// Fields are those of the event, masked.
 	Fields   json.RawMessage `json:"fields,omitempty"`
 	Attempts []attempt       `json:"attempts,omitempty"`
-	Letter   *Standing       `json:"letter,omitempty"`
-	Done     *Operation      `json:"operation,omitempty"`
+	// Event is where that of an attempt by itself stands, nil where it is not there.
+	Event  *loops.Place `json:"event,omitempty"`
+	Letter *Standing    `json:"letter,omitempty"`
+	Done   *Operation   `json:"operation,omitempty"`
+	// Changes are what kind of changes the operation made in the letter's body, where it was one of many.
+	Changes []Change `json:"changes,omitempty"`
+	// Untaken says that no service takes such an event.
+	Untaken bool `json:"untaken,omitempty"`
 	// Gone says that the stream does not hold it any more.
 	Gone bool `json:"gone,omitempty"`
 	// TooLarge says that the loop's messages together are too large for this one's fields to be shown here.
@@ -79,11 +85,14 @@ func (p *loopPages) one(ctx context.Context, r *httpdoor.Request) (*httpdoor.Res
 	if err := web.Known(r.Query, "format"); err != nil {
 		return nil, err
 	}
-	s, err := p.story(ctx, r.Param("id"))
+	s, err := p.story(ctx, p.desk.called.id(r.Param("id")))
 	if err != nil {
 		return nil, unreadable(err)
 	}
 	if web.FormOf(r) == web.Page {
+		if s.ID != r.Param("id") { // nobody's address stays in the browser's
+			return web.Redirect(loopPath(s.ID)), nil
+		}
 		return p.onePage(r, s), nil
 	}
 	return &httpdoor.Response{Body: s}, nil
@@ -95,48 +104,116 @@ func (p *loopPages) story(ctx context.Context, id string) (*story, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := p.reader.Read(ctx, l.Places)
+	s := &story{Loop: l}
+	err = p.reader.Use(ctx, l.Places, func(entries []loops.Entry) { s.Links, s.Timeline = p.linksOf(l.IDs, entries), p.timeline(entries) })
 	if err != nil {
 		return nil, err
 	}
-	s := &story{Loop: l, Links: p.linksOf(l.IDs, entries), Timeline: p.timeline(entries)}
-	s.Summary, s.IDs = masked(s.Summary), slices.Clone(s.IDs)
+	p.desk.markUntaken(ctx, s.Timeline)
+	s.Summary, s.IDs = p.masked(s.Summary), slices.Clone(s.IDs)
 	for i := range s.IDs {
 		s.IDs[i].Value = shownID(s.IDs[i].Value)
 	}
+	s.name(p.desk.called)
 	return s, nil
 }
 
+// name calls loops and events in it what they are called.
+func (s *story) name(called *aliases) {
+	for i := range s.Waiting {
+		s.Waiting[i].EventID = called.of(s.Waiting[i].EventID)
+	}
+	for i := range s.Timeline {
+		h := &s.Timeline[i]
+		h.ID = called.of(h.ID)
+		for j := range h.Attempts {
+			a := &h.Attempts[j]
+			a.EventID, a.LoopID = called.of(a.EventID), called.of(a.LoopID)
+			for k := range a.Calls {
+				a.Calls[k].EventID = called.of(a.Calls[k].EventID)
+			}
+		}
+	}
+}
+
 // timeline puts messages in order: beneath each event the attempts to handle it, and between them letters and what was done
-// with those.
+// with those, and attempts after that.
 func (p *loopPages) timeline(entries []loops.Entry) []happening {
-	all, events := []happening{}, map[string]int{}
+	all, tried := []happening{}, triedEvents{stored: map[uint64]int{}, named: map[string]int{}, failed: map[sibling]time.Time{}}
 	for _, e := range entries {
 		switch e.Stream {
 		case topology.Events:
 			one := happeningOf(e)
-			if _, twice := events[one.ID]; !twice { // the first is the one that services try
-				events[one.ID] = len(all)
-			}
+			tried.add(one, len(all))
 			all = append(all, one)
 		case topology.DeadLetters:
-			all = append(all, p.letterAndDone(e)...)
+			some := p.letterAndDone(e)
+			tried.fail(some[0])
+			all = append(all, some...)
 		}
 	}
 	for _, e := range entries {
 		if e.Stream != topology.Activity || e.Attempt == nil {
 			continue
 		}
-		for _, tried := range attemptsOf(*e.Attempt) {
-			if at, ok := events[tried.EventID]; ok {
-				all[at].Attempts = append(all[at].Attempts, tried)
+		for _, a := range attemptsOf(*e.Attempt) {
+			at, there := tried.event(a)
+			if there && !tried.failedBefore(a) {
+				all[at].Attempts = append(all[at].Attempts, a)
 				continue
 			}
-			all = append(all, happening{Kind: anAttempt, At: tried.At, Place: e.Place, Type: tried.Type, ID: tried.EventID, Attempts: []attempt{tried}})
+			alone := happening{Kind: anAttempt, At: a.At, Place: e.Place, Type: a.Type, ID: a.EventID, Attempts: []attempt{a}}
+			if there {
+				place := all[at].Place
+				alone.Event = &place
+			}
+			all = append(all, alone)
 		}
 	}
 	slices.SortStableFunc(all, func(x, y happening) int { return x.At.Compare(y.At) })
 	return all
+}
+
+// triedEvents finds the event of an attempt, and tells whether it had become a dead letter by then.
+type triedEvents struct {
+	// stored are events by their sequence, and named by their id, of those with the same the first.
+	stored map[uint64]int
+	named  map[string]int
+	// failed is when an event first became a dead letter of a service.
+	failed map[sibling]time.Time
+}
+
+func (t triedEvents) add(event happening, at int) {
+	t.stored[event.Place.Sequence] = at
+	if _, twice := t.named[event.ID]; !twice {
+		t.named[event.ID] = at
+	}
+}
+
+func (t triedEvents) fail(letter happening) {
+	if letter.Letter == nil {
+		return
+	}
+	of := letter.Letter.sibling()
+	if first, ok := t.failed[of]; !ok || letter.At.Before(first) {
+		t.failed[of] = letter.At
+	}
+}
+
+// event finds the one that was tried: the same id may be there more than once.
+func (t triedEvents) event(a attempt) (at int, there bool) {
+	if a.Stream == topology.Events {
+		at, there = t.stored[a.Sequence]
+	} else {
+		at, there = t.named[a.EventID]
+	}
+	return at, there
+}
+
+// failedBefore tells an attempt that began after the event had become a dead letter: somebody had it replayed.
+func (t triedEvents) failedBefore(a attempt) bool {
+	failed, ok := t.failed[sibling{a.Service, Place{Stream: a.Stream, Sequence: a.Sequence}}]
+	return ok && a.At.After(failed)
 }
 
 // happeningOf is an event as its message says it.
@@ -166,10 +243,14 @@ func (p *loopPages) letterAndDone(e loops.Entry) []happening {
 	}
 	all := []happening{{Kind: aLetter, At: e.At, Place: e.Place, Type: letter.Subject, ID: letter.EventID, By: letter.Service, Letter: &letter}}
 	for _, o := range p.desk.book.history(letter.Letter) {
-		all = append(all, happening{
+		done := happening{
 			Kind: anOperation, At: o.At, Type: o.Kind, By: o.By, Done: o, Letter: &letter,
 			Place: loops.Place{Stream: topology.Operations, Sequence: o.Sequence, At: o.At},
-		})
+		}
+		if job, known := p.desk.jobs.book.find(o.Job); known {
+			done.Changes = shapes(job.Edit)
+		}
+		all = append(all, done)
 	}
 	return all
 }

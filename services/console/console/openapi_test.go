@@ -390,7 +390,7 @@ func (a *api) asksRules() {
 	a.ask("GET", "/rules", "", 200, asPeople...)
 	a.ask("GET", "/rules/try", "", 303)
 	said := func(source, before string) string {
-		asked, err := json.Marshal(map[string]string{"source": source, "before": before, "from": "2020-01-01", "survey": "SV_cart"})
+		asked, err := json.Marshal(map[string]string{"why": "a test", "by": "ada", "source": source, "before": before, "from": "2020-01-01", "survey": "SV_cart"})
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -408,6 +408,10 @@ func (a *api) asksRules() {
 	a.ask("POST", "/rules/try", said("rules: []", "rules: []"), 200)
 	a.ask("POST", "/rules/try?format=csv", said(changed, rulesInForce), 200)
 	a.ask("POST", "/rules/try", said("rules: {", ""), 422)
+	a.ask("POST", "/rules/try", `{"source":"rules: []","why":"a test"}`, 400)
+	a.ask("POST", "/rules/try", `{"source":"rules: []","by":"ada"}`, 400)
+	a.ask("GET", "/operations?kind=try", "", 200)
+	a.ask("GET", "/operations?kind=try", "", 200, asPeople...)
 	a.ask("POST", "/rules/try", `{"source":""}`, 400)
 	a.ask("POST", "/rules/try", `{"sauce":"x"}`, 400)
 	a.send("POST", "/rules/try", `{"source":"rules: []"}`, 401)
@@ -503,7 +507,17 @@ func (a *api) asksErasures() {
 	}
 	a.ask("POST", "/erasures", `{"why":"x","by":"eve"}`, 400)
 	a.until("/erasures/"+e.ID, `"state":"done"`)
-	a.ask("GET", "/erasures/"+e.ID, "", 200)
-	a.ask("GET", "/erasures", "", 200)
-	a.ask("GET", "/erasures/none", "", 404)
+	for _, path := range []string{"/erasures/" + e.ID, "/erasures", "/erasures?limit=1&before=1000"} {
+		a.ask("GET", path, "", 200)
+		a.ask("GET", path, "", 200, asPeople...)
+	}
+	a.ask("GET", "/erasures?format=csv", "", 200)
+	a.ask("GET", "/erasures/"+e.ID+"/live", "", 200)
+	a.ask("POST", "/erasures", "why=asked&by=eve&email=none@example.com&sure=true", 303, asPeople...)
+	a.ask("POST", "/erasures", "why=asked&by=eve&email=none@example.com", 400, asPeople...)
+	a.ask("GET", "/erasures?limit=0", "", 400)
+	for _, path := range []string{"/erasures/none", "/erasures/none/live"} {
+		a.ask("GET", path, "", 404)
+		a.ask("GET", path, "", 404, asPeople...)
+	}
 }

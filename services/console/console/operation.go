@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/closeloop/closeloop/services/console/rulebook"
 )
 
 // Kinds of operations.
@@ -15,6 +17,8 @@ const (
 	Replay  = "replay"
 	Discard = "discard"
 	Look    = "look"
+	// Try is no operation on a letter, but a trial of rules over recorded answers.
+	Try = "try"
 	// sentKind is no operation but the note that a replay has been published, or never can be.
 	sentKind = "sent"
 )
@@ -22,15 +26,18 @@ const (
 // OutcomeNotDone is what a person found who looked in the vendor's system for a change whose answer was lost.
 const OutcomeNotDone = "not-done"
 
-// Operation is what a person did with one letter. As JSON it is both the record in OPERATIONS and the answer to callers.
+// Operation is what a person did with one letter, or that they tried rules. As JSON it is both the record in OPERATIONS and the answer
+// to callers.
 type Operation struct {
 	// Sequence is its place in OPERATIONS.
 	Sequence uint64 `json:"sequence,omitempty"`
 	ID       string `json:"id"`
 	Kind     string `json:"kind"`
-	// Letter is the sequence of the dead letter.
-	Letter uint64 `json:"letter"`
-	By     string `json:"by"`
+	// Letter is the sequence of the dead letter, 0 for what is about none.
+	Letter uint64 `json:"letter,omitempty"`
+	// Tried is the trial, nil for all else.
+	Tried *rulebook.Tried `json:"tried,omitempty"`
+	By    string          `json:"by"`
 	// Proven says that the password of By was checked; without it, By is what the caller said.
 	Proven bool      `json:"proven,omitempty"`
 	Why    string    `json:"why"`

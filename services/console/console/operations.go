@@ -9,14 +9,18 @@ import (
 	"maragu.dev/gomponents/html"
 
 	"github.com/closeloop/closeloop/pkg/httpdoor"
+	"github.com/closeloop/closeloop/services/console/rulebook"
 	"github.com/closeloop/closeloop/services/console/web"
 )
 
-// operationKinds are what people do with dead letters.
-var operationKinds = []string{Replay, Discard, Look}
+// operationsSection is where it is shown what people did; erasures belong to it.
+const operationsSection = "/operations"
+
+// operationKinds are what people do with dead letters, and with recorded answers.
+var operationKinds = []string{Replay, Discard, Look, Try}
 
 // history answers who did what and why, newest first.
-func (d *desk) history(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+func (d *desk) history(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 	match, err := operationFilter(r)
 	if err != nil {
 		return nil, err
@@ -25,17 +29,23 @@ func (d *desk) history(_ context.Context, r *httpdoor.Request) (*httpdoor.Respon
 	if err != nil {
 		return nil, err
 	}
-	shown, next := cut(d.book.done(match), limit, before, func(o *Operation) uint64 { return o.Sequence })
-	switch web.FormOf(r) {
-	case web.Page:
-		return operationsPage(r, shown, next), nil
-	case web.CSV:
-		return web.Table("operations", operationColumns, operationRows(shown)), nil
+	list := web.List[*Operation, uint64]{
+		Name: "operations", Columns: operationColumns, Cells: operationRows,
+		Find: func(_ context.Context, before uint64, limit int) ([]*Operation, uint64, error) {
+			shown, next := d.book.done(match, before, limit)
+			return shown, next, nil
+		},
+		Page: func(shown []*Operation, next uint64) (*httpdoor.Response, error) {
+			return operationsPage(r, shown, next), nil
+		},
+		JSON: func(shown []*Operation, next uint64) any {
+			return struct {
+				Operations []*Operation `json:"operations"`
+				Next       uint64       `json:"next,omitempty"`
+			}{listed(shown), next}
+		},
 	}
-	return &httpdoor.Response{Body: struct {
-		Operations []*Operation `json:"operations"`
-		Next       uint64       `json:"next,omitempty"`
-	}{listed(shown), next}}, nil
+	return list.Answer(ctx, r, before, limit)
 }
 
 // operationFilter reads which operations are asked for.
@@ -52,21 +62,32 @@ func operationFilter(r *httpdoor.Request) (func(*Operation) bool, error) {
 		}
 	}
 	if kind != "" && !slices.Contains(operationKinds, kind) {
-		return nil, web.Wrong("kind", "must be replay, discard or look")
+		return nil, web.Wrong("kind", "must be replay, discard, look or try")
 	}
 	return func(o *Operation) bool {
 		return (letter == 0 || letter == o.Letter) && (by == "" || by == o.By) && (kind == "" || kind == o.Kind)
 	}, nil
 }
 
-var operationColumns = []string{"operation", "at", "kind", "letter", "by", "proven", "why", "again", "edited", "outcome", "sent", "failed"}
+var operationColumns = []string{
+	"operation", "at", "kind", "letter", "by", "proven", "why", "again", "edited", "outcome", "sent", "failed",
+	"rules", "rules before", "answers from", "answers to", "survey", "job",
+}
 
 func operationRows(all []*Operation) [][]string {
 	var rows [][]string
 	for _, o := range all {
+		letter, tried := "", rulebook.Tried{}
+		if o.Letter != 0 {
+			letter = strconv.FormatUint(o.Letter, 10)
+		}
+		if o.Tried != nil {
+			tried = *o.Tried
+		}
 		rows = append(rows, []string{
-			o.ID, stamp(o.At), o.Kind, strconv.FormatUint(o.Letter, 10), o.By, strconv.FormatBool(o.Proven), o.Why, strconv.FormatBool(o.Again),
+			o.ID, stamp(o.At), o.Kind, letter, o.By, strconv.FormatBool(o.Proven), o.Why, strconv.FormatBool(o.Again),
 			strconv.FormatBool(o.Edited), o.Outcome, stamp(o.Sent), o.Failed,
+			tried.Rules, tried.Before, stamp(tried.From), stamp(tried.To), tried.Survey, o.Job,
 		})
 	}
 	return rows
@@ -77,9 +98,10 @@ func operationsPage(r *httpdoor.Request, shown []*Operation, next uint64) *httpd
 	if next > 0 {
 		older = strconv.FormatUint(next, 10)
 	}
-	return web.Show(r, web.View{Title: "Operations", Section: "/operations", Body: []g.Node{
-		html.P(g.Text("What people did with dead letters, who they were, and why.")),
-		web.Filter("/operations",
+	return web.Show(r, web.View{Title: "Operations", Section: operationsSection, Body: []g.Node{
+		html.P(g.Text("What people did with dead letters and with recorded answers, who they were, and why. "),
+			html.A(html.Href("/erasures"), g.Text("Erasures, and how to ask for one"))),
+		web.Filter(operationsSection,
 			web.Select("What", "kind", q.Get("kind"), web.Options("All", operationKinds...)),
 			web.Field("Who", "by", q.Get("by"), html.AutoComplete("off")),
 			web.Field("Dead letter", "letter", q.Get("letter"), g.Attr("inputmode", "numeric"), html.Pattern("[1-9][0-9]*")),
@@ -90,21 +112,35 @@ func operationsPage(r *httpdoor.Request, shown []*Operation, next uint64) *httpd
 	}})
 }
 
-// allOperations lists operations of any letters.
+// allOperations lists operations of all kinds.
 func allOperations(caption string, all []*Operation) g.Node {
 	var rows []web.Row
 	for _, o := range all {
 		rows = append(rows, web.Cells(
-			web.Time(o.At), letterLink(o.Letter), g.Text(o.says()), g.Text(whoDid(o)), g.Text(o.Why), jobLink(o.Job),
+			web.Time(o.At), o.about(), g.Text(o.says()), g.Text(whoSaid(o.By, o.Proven)), g.Text(o.Why), jobLink(o.Job),
 		))
 	}
-	return web.TableOf(caption, web.Texts("When", "Dead letter", "What", "Who", "Why", "Job"), rows)
+	return web.TableOf(caption, web.Texts("When", "About", "What", "Who", "Why", "Job"), rows)
 }
 
-// whoDid names who did it, and says where nothing proves the name.
-func whoDid(o *Operation) string {
-	if o.Proven {
-		return o.By
+// about is what it was done with.
+func (o *Operation) about() g.Node {
+	if o.Tried == nil {
+		return letterLink(o.Letter)
 	}
-	return o.By + " (as they said)"
+	survey := ""
+	if o.Tried.Survey != "" {
+		survey = " to " + o.Tried.Survey
+	}
+	return g.Group{
+		g.Text("Answers" + survey + " from "), web.Time(o.Tried.From), g.Text(" to "), web.Time(o.Tried.To), g.Text(", rules "), short(o.Tried.Rules),
+	}
+}
+
+// whoSaid names who did something, and says where nothing proves the name.
+func whoSaid(by string, proven bool) string {
+	if proven {
+		return by
+	}
+	return by + " (as they said)"
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -300,8 +301,58 @@ func TestAnAddressForAnIdIsMaskedWhereverALoopIsShown(t *testing.T) {
 			t.Errorf("%s: an event leads to a page of ours: %s", name, text)
 		}
 	}
-	f.hears("/loops/live")("15 characters")
+	f.hears("/loops/live", "")("15 characters")
 	f.Get("/loops?before=x").WantProblem(400, "before")
+}
+
+// Where a caller chose somebody's address for the id of a loop or of an event, no page, no answer and no link holds it.
+func TestALoopThatIsCalledByAnAddressHasAnAlias(t *testing.T) {
+	const id = "ada@example.com"
+	f := with(t, servicetest.Env{})
+	task := `{"responseId":"R_1","subject":"Late","accountId":"1"}`
+	f.broker.Publish(subjects.SurveyLinkRequested, `{"requestId":"REQ-1","contact":{"externalId":"P-1","email":"x@example.com"}}`, "ce-id", id, "ce-loopid", id)
+	f.broker.Publish(subjects.FeedbackDeliveryLate, task, "ce-id", "late/"+id, "ce-loopid", id)
+	f.waits(1)
+	f.tells(activity.Attempt{
+		Service: topology.QualtricsLinker, At: time.Now(), Calls: []activity.Call{{Vendor: "qualtrics", Operation: "import", EventID: id}},
+		Events: []activity.Handled{{EventID: id, LoopID: id, Type: subjects.SurveyLinkRequested, Stream: topology.Events, Sequence: 1, Attempt: 1, Outcome: activity.Done}},
+	})
+	f.knows(1)
+	called := f.loops("").Loops[0].ID
+	if !strings.HasPrefix(called, "~") || strings.Contains(called, "ada") {
+		t.Fatalf("the loop is called %q", called)
+	}
+	address := "/loops/" + called
+	bustest.Eventually(t, "the loop is told with its calls and its letter", func() bool {
+		body := f.Get(address).Want(200).Body
+		return strings.Contains(body, `"operation":"import"`) && strings.Contains(body, `"kind":"letter"`)
+	})
+	b := f.browser()
+	texts := map[string]string{}
+	for _, path := range []string{"/loops", "/loops?format=csv", address, "/dead-letters", "/dead-letters?format=csv", "/dead-letters/1"} {
+		texts[path] = f.Get(path).Want(200).Body
+		texts["the page "+path] = b.opens(path, 200)
+	}
+	for what, text := range texts {
+		if strings.Contains(text, "ada@") || strings.Contains(text, "ada%40") || !strings.Contains(text, called) {
+			t.Errorf("%s: %s", what, text)
+		}
+	}
+	if page := texts["the page "+address]; !strings.Contains(page, "<h1>Loop •••• "+called[1:7]+"</h1>") || !strings.Contains(page, `data-live="`+address+`/live"`) {
+		t.Error(page)
+	}
+	f.hears(address+"/live", "")(`id="loop-timeline"`)
+	list := f.hears("/loops/live?state=failed", "")
+	list(`<tr id="loop-` + called)
+	if status, header, _ := b.do(http.MethodGet, "/loops/ada%40example.com", ""); status != http.StatusSeeOther || header.Get("Location") != address {
+		t.Errorf("%d %s", status, header.Get("Location"))
+	}
+	for _, loop := range []string{called, url.QueryEscape(id)} {
+		if got := f.Get("/dead-letters?loop=" + loop).Want(200).Body; !strings.Contains(got, `"total":1`) {
+			t.Errorf("no letter of %s: %s", loop, got)
+		}
+		f.Get("/loops/" + loop).Want(200)
+	}
 }
 
 func TestADeadLetterIsPartOfItsLoop(t *testing.T) {
@@ -313,7 +364,7 @@ func TestADeadLetterIsPartOfItsLoop(t *testing.T) {
 		return got.Status == 200 && strings.Contains(got.Body, `"kind":"letter"`)
 	})
 	page := f.browser().opens("/loops/L-1", 200)
-	for _, wanted := range []string{`href="/dead-letters/1"`, "account 1000001 is unknown", "Discard of dead letter #1 by ada", "only a test"} {
+	for _, wanted := range []string{`href="/dead-letters/1"`, "account 1000001 is unknown", ": discarded", "by ada (as they said): only a test"} {
 		if !strings.Contains(page, wanted) {
 			t.Errorf("the page has no %s\n%s", wanted, page)
 		}
@@ -323,25 +374,10 @@ func TestADeadLetterIsPartOfItsLoop(t *testing.T) {
 	}
 }
 
-// hears opens a stream and waits until it has said something.
-func (f *fixture) hears(path string) (until func(wanted string)) {
+// hears opens a stream of whoever has that session, "" for none, and waits until it has said something.
+func (f *fixture) hears(path, session string) (until func(wanted string)) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
-	f.t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL+path, http.NoBody)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	r.Header.Set("Accept", "text/event-stream")
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() { _ = answer.Body.Close() })
-	if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/event-stream" {
-		f.t.Fatalf("%d %s", answer.StatusCode, answer.Header)
-	}
-	lines := bufio.NewScanner(answer.Body)
+	lines := bufio.NewScanner(f.listens(path, session))
 	lines.Buffer(nil, 1<<20)
 	return func(wanted string) {
 		f.t.Helper()
@@ -354,17 +390,55 @@ func (f *fixture) hears(path string) (until func(wanted string)) {
 	}
 }
 
+// listens opens a stream of whoever has that session, "" for none.
+func (f *fixture) listens(path, session string) io.Reader {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	f.t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL+path, http.NoBody)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	if session != "" {
+		r.AddCookie(&http.Cookie{Name: "closeloop-session", Value: session})
+	}
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = answer.Body.Close() })
+	if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/event-stream" {
+		f.t.Fatalf("%d %s", answer.StatusCode, answer.Header)
+	}
+	return answer.Body
+}
+
 func TestPagesAreKeptUpToDate(t *testing.T) {
 	f := start(t)
 	f.invites(1)
 	f.knows(1)
-	list, one := f.hears("/loops/live?campaign=C-0"), f.hears("/loops/L-1/live")
+	list, one := f.hears("/loops/live?campaign=C-0", ""), f.hears("/loops/L-1/live", "")
 	one(`id="loop-timeline"`)
 	f.invites(2)
-	list(`<tr id="loop-L-2" data-into="loops-rows">`)
+	list(`<tr id="loop-L-2">`)
 	f.broker.Publish(subjects.SurveyResponseNotified, `{"surveyId":"SV_service","responseId":"R_99","recipientId":"CGC_1"}`, "ce-id", "E-answer", "ce-source", "ingress", "ce-loopid", "L-1")
 	one("R_99")
 	f.Stop() // with streams that are open, which must end
+}
+
+// TestALivePageHoldsTheRowsThatItWouldHoldIfItWereLoaded in their order, and leads to the page that then is the next.
+func TestALivePageHoldsTheRowsThatItWouldHoldIfItWereLoaded(t *testing.T) {
+	f := start(t)
+	f.invites(1)
+	f.invites(2)
+	f.knows(2)
+	hears := f.hears("/loops/live?limit=2", "")
+	hears(`data-rows="loops-rows" data-order="loop-L-2 loop-L-1"`)
+	hears(`<div id="loops-pager"></div>`)
+	f.invites(3)
+	hears(`data-order="loop-L-3 loop-L-2"><tr id="loop-L-3">`)
+	hears(`href="/loops?before=` + f.loops("?limit=2").Next + `&amp;limit=2"`)
 }
 
 func TestOperationsAreListedWithWhoAndWhy(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 // ruleRoutes show the rules to everybody who may read. Who tries some decides what is asked of every answer, and what of it goes into
-// which field: no mask can keep what people said from them, so that they must be somebody who may see it.
+// which field: no mask can keep what people said from them, so that they must be somebody who may see it, and say why, as of a body.
 func ruleRoutes(s *site, p *rulebook.Pages) {
 	s.read("/rules", p.Rules)
 	s.read("/rules/try", func(context.Context, *httpdoor.Request) (*httpdoor.Response, error) {

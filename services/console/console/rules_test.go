@@ -1,7 +1,9 @@
 package console_test
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/url"
 	"strings"
@@ -50,7 +52,7 @@ func TestAnOperatorTriesAChangeToTheRulesThatWereTold(t *testing.T) {
 	})
 
 	changed := strings.ReplaceAll(rulesInForce, `"Late"', text: values.why, accountId: values.account`, `"Too late"', text: '"Hello"', accountId: '"11"'`)
-	page := c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(eve, "Accept", "text/html")...).Want(200)
+	page := c.PostForm("/rules/try", url.Values{"source": {changed}, "why": {"fewer questions"}}.Encode(), append(eve, "Accept", "text/html")...).Want(200)
 	for _, part := range []string{"1 difference in 1 answer", `href="/loops/L-1"`, "10 → 11", "text</code>: •••• (21 characters) → •••• (5 characters)"} {
 		if !strings.Contains(page.Body, part) {
 			t.Errorf("no %q in\n%s", part, page.Body)
@@ -58,9 +60,28 @@ func TestAnOperatorTriesAChangeToTheRulesThatWereTold(t *testing.T) {
 	}
 	c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(eve, "Origin", "https://elsewhere.example")...).WantProblem(403)
 
+	var done struct{ Operations []console.Operation }
+	c.Get("/operations?kind=try", rita...).Want(200).JSON(&done)
+	if len(done.Operations) != 1 {
+		t.Fatalf("recorded are %+v", done.Operations)
+	}
+	sum := sha256.Sum256([]byte(changed))
+	if o := done.Operations[0]; o.By != "eve" || !o.Proven || o.Why != "fewer questions" || o.Tried == nil ||
+		o.Tried.Rules != hex.EncodeToString(sum[:]) || o.Tried.Before != "5d41" || o.Tried.To.Sub(o.Tried.From) != 7*24*time.Hour {
+		t.Errorf("recorded is %+v", o)
+	}
+	for _, kind := range []string{"text/html", "text/csv"} {
+		if got := c.Get("/operations", append(rita, "Accept", kind)...).Want(200); !strings.Contains(got.Body, "fewer questions") || !strings.Contains(got.Body, hex.EncodeToString(sum[:])) {
+			t.Errorf("%s: %s", kind, got.Body)
+		}
+	}
+
 	// A rule can give what somebody wrote to a field that is shown.
 	changed = strings.ReplaceAll(rulesInForce, "values.account", `'values.why.replace(" ", "_").replace("@", "_")'`)
 	for _, kind := range []string{"text/html", "application/json", "text/csv"} {
+		if got := c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(eve, "Accept", kind)...); got.Status < 400 || strings.Contains(got.Body, "ada_") {
+			t.Errorf("%s: an answer is read without a reason: %d %s", kind, got.Status, got.Body)
+		}
 		if got := c.PostForm("/rules/try", url.Values{"source": {changed}}.Encode(), append(rita, "Accept", kind)...); got.Status != 403 || strings.Contains(got.Body, "ada_") {
 			t.Errorf("%s: a reader reads an answer: %d %s", kind, got.Status, got.Body)
 		}

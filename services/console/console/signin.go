@@ -24,22 +24,24 @@ import (
 // sessionTime is how long somebody stays signed in.
 const sessionTime = 12 * time.Hour
 
-// sessions are those who signed in. Nothing is kept of them here: the cookie says who it is and until when, and is
-// authenticated by a key and by the password itself, so that a password that is changed or taken away ends its sessions.
+// sessions are those who signed in. Nothing is kept of them here but which were ended: the cookie says who it is and until when,
+// and is authenticated by a key and by the password itself, so that a password that is changed or taken away ends its sessions.
 type sessions struct {
 	// operators and readers are user:password, as of now.
 	operators, readers settings.Secrets
 	key                settings.Secret
 	random             []byte // the key where none is set
 	now                func() time.Time
+	ended              *ended
 }
 
-func newSessions(operators, readers settings.Secrets, key settings.Secret) *sessions {
-	return &sessions{operators: operators, readers: readers, key: key, random: []byte(rand.Text()), now: now}
+func newSessions(operators, readers settings.Secrets, key settings.Secret, over *ended) *sessions {
+	return &sessions{operators: operators, readers: readers, key: key, random: []byte(rand.Text()), now: now, ended: over}
 }
 
 // session is what a cookie says.
 type session struct {
+	ID     string    `json:"id"` // by which it is ended
 	User   string    `json:"user"`
 	Reads  bool      `json:"reads,omitempty"` // and no more
 	Expiry time.Time `json:"expiry"`
@@ -47,7 +49,7 @@ type session struct {
 
 // seal gives the cookie of somebody with this entry of user:password.
 func (s *sessions) seal(who httpdoor.Guest, entry string) string {
-	content, err := json.Marshal(session{User: who.User, Reads: who.Limited, Expiry: s.now().Add(sessionTime)})
+	content, err := json.Marshal(session{ID: rand.Text(), User: who.User, Reads: who.Limited, Expiry: s.now().Add(sessionTime)})
 	if err != nil {
 		panic(err) // it is texts and a time
 	}
@@ -68,12 +70,21 @@ func (s *sessions) sum(content []byte, entry string) []byte {
 
 // known finds out who signed in, by the cookie.
 func (s *sessions) known(r *httpdoor.Request) (httpdoor.Guest, bool) {
+	told, ok := s.of(r)
+	if !ok || s.ended.has(told.ID) {
+		return httpdoor.Guest{}, false
+	}
+	return httpdoor.Guest{User: told.User, Limited: told.Reads}, true
+}
+
+// of reads the cookie of a request; false where it is not ours, or its time is over.
+func (s *sessions) of(r *httpdoor.Request) (session, bool) {
 	first, second, _ := strings.Cut(web.Cookie(r, web.SessionCookie), ".")
 	content, err := base64.RawURLEncoding.DecodeString(first)
 	sum, wrong := base64.RawURLEncoding.DecodeString(second)
 	var told session
-	if errors.Join(err, wrong) != nil || json.Unmarshal(content, &told) != nil {
-		return httpdoor.Guest{}, false
+	if errors.Join(err, wrong) != nil || json.Unmarshal(content, &told) != nil || told.ID == "" {
+		return session{}, false
 	}
 	entries := s.operators
 	if told.Reads {
@@ -81,10 +92,10 @@ func (s *sessions) known(r *httpdoor.Request) (httpdoor.Guest, bool) {
 	}
 	for _, entry := range entries.Reveal() {
 		if user, _, _ := strings.Cut(entry, ":"); user == told.User && hmac.Equal(sum, s.sum(content, entry)) && s.now().Before(told.Expiry) {
-			return httpdoor.Guest{User: told.User, Limited: told.Reads}, true
+			return told, true
 		}
 	}
-	return httpdoor.Guest{}, false
+	return session{}, false
 }
 
 // nobody tells that there is no password to sign in with.
@@ -150,9 +161,16 @@ func (s *site) signIn(_ context.Context, r *httpdoor.Request) (*httpdoor.Respons
 	return answer, nil
 }
 
-// signOut forgets who signed in.
-func (s *site) signOut(_ context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
+// signOut ends the session, also for whoever has a copy of its cookie.
+func (s *site) signOut(ctx context.Context, r *httpdoor.Request) (*httpdoor.Response, error) {
 	answer := web.Redirect(cmp.Or(map[bool]string{true: "/"}[s.open], "/sign-in"))
+	if told, ok := s.sessions.of(r); ok && s.sessions.ended.end(ctx, told) != nil {
+		answer = web.Show(r, web.View{Title: "Signed out here", Status: http.StatusServiceUnavailable, Body: []g.Node{
+			web.Notice("warn", "You are signed out in this browser. That the session is over could not be recorded now, so that another console would "+
+				"take a copy of its cookie until "+told.Expiry.UTC().Format("15:04 UTC")+". Change the password where you fear that there is one."),
+			html.P(html.A(html.Href("/sign-in"), g.Text("Sign in"))),
+		}})
+	}
 	web.SetCookie(r, answer, web.SessionCookie, "", -1)
 	return answer, nil
 }

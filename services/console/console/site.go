@@ -18,7 +18,7 @@ import (
 // PageSettings are those of the pages.
 type PageSettings struct {
 	Readers    settings.Secrets `envconfig:"CONSOLE_READERS" desc:"who may read and change nothing, as user:password, several separated by commas; those of INGRESS_BASIC_USERS may do everything"`
-	SessionKey settings.Secret  `envconfig:"CONSOLE_SESSION_KEY" desc:"key that authenticates the cookies of those who signed in, 32 characters or more, the same at all replicas; default: a random one, which ends with the process"`
+	SessionKey settings.Secret  `envconfig:"CONSOLE_SESSION_KEY" desc:"key that authenticates the cookies of those who signed in and makes aliases of ids that hold an address, 32 characters or more, the same at all replicas; default: a random one, which ends with the process"`
 	Links      []string         `envconfig:"CONSOLE_LINKS" desc:"links in the header of each page, as name=https://… or name=/path, several separated by commas"`
 	Vendors    VendorLinks
 }
@@ -98,9 +98,9 @@ type site struct {
 	options []httpdoor.RouteOption
 }
 
-func newSite(door *httpdoor.Door, s *Settings) *site {
+func newSite(door *httpdoor.Door, s *Settings, over *ended) *site {
 	all := &site{
-		door: door, sessions: newSessions(s.BasicUsers, s.Pages.Readers, s.Pages.SessionKey), links: s.Pages.links(), open: s.Auth == "none",
+		door: door, sessions: newSessions(s.BasicUsers, s.Pages.Readers, s.Pages.SessionKey, over), links: s.Pages.links(), open: s.Auth == "none",
 	}
 	all.options = []httpdoor.RouteOption{
 		httpdoor.Welcome(httpdoor.Guests{Users: s.Pages.Readers, Known: all.sessions.known}),
@@ -134,8 +134,28 @@ func (s *site) live(path string, check func(*httpdoor.Request) error, h httpdoor
 	s.door.Stream(path, httpdoor.Guarded, check, func(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
 		ctx, cancel := context.WithTimeout(ctx, liveMost)
 		defer cancel()
+		if web.Person(r).Session {
+			go s.endWith(ctx, r, cancel)
+		}
 		return h(ctx, r, to)
 	}, s.options...)
+}
+
+// endWith ends what is sent to somebody when their session is over.
+func (s *site) endWith(ctx context.Context, r *httpdoor.Request, end func()) {
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, in := s.sessions.known(r); !in {
+			end()
+			return
+		}
+	}
 }
 
 // operate adds a route for those alone who may do more than read.

@@ -107,7 +107,7 @@ func (p *person) owns(record effect.Record, s sight) bool {
 		return false
 	}
 	if mine || p.Loops[record.LoopID] || p.named(s) {
-		p.learn(s, mine)
+		p.learn(s, mine, false)
 		return true
 	}
 	return p.mentions(s)
@@ -160,7 +160,7 @@ func (f *forgetter) forbid(ctx context.Context, e *Erasure) error {
 		return err
 	}
 	for _, key := range e.Work.Person.atVendors() {
-		if e.Work.Person.mentionedIn(key.Business) { // that would leave an address that is not there yet
+		if e.Work.Person.addressIn(key.Business) { // that would leave an address that is not there yet
 			continue
 		}
 		if err := f.alive(ctx, e); err != nil {
@@ -245,7 +245,7 @@ func (f *forgetter) bury(ctx context.Context, e *Erasure, bucket jetstream.KeyVa
 	if unsettled {
 		e.Ledger.Unsettled++
 	}
-	if readable, err := url.PathUnescape(strings.ReplaceAll(key, "=", "%")); err == nil && e.Work.Person.mentionedIn(readable) {
+	if readable, err := url.PathUnescape(strings.ReplaceAll(key, "=", "%")); err == nil && e.Work.Person.addressIn(readable) {
 		e.Ledger.PersonalKeys++
 	}
 	for beginning, vendor := range madeAt {
@@ -363,7 +363,8 @@ func (p *person) cut(value any) any {
 }
 
 func (p *person) namesIn(value any) bool {
-	s := sight{leaves: flatten(nil, "", value)}
+	content, _ := json.Marshal(value) // which was read from JSON
+	s := sight{leaves: leavesOf(content)}
 	return p.named(s) || p.mentions(s)
 }
 

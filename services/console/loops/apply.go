@@ -23,9 +23,9 @@ type statements struct {
 	findMany, ofMessage, insert, remove            *sql.Stmt
 	update, look, stand, rewrite                   *sql.Stmt
 	name, names, noName                            *sql.Stmt
-	fresh, freshes, idCounts, noID                 *sql.Stmt
+	fresh, freshes, idCounts, noID, noIDs          *sql.Stmt
 	countIDs, sortRange, noFresh                   *sql.Stmt
-	message, messages, noMessage                   *sql.Stmt
+	message, messages, noMessage, noMessages       *sql.Stmt
 	fired, notFired, waits, notWaiting             *sql.Stmt
 	total, cohort, flow, calls, recent, told, word *sql.Stmt
 	position, setPosition, due                     *sql.Stmt
@@ -59,9 +59,11 @@ func prepareStatements(ctx context.Context, db *sql.DB) (*statements, error) {
 		{&s.sortRange, "INSERT OR IGNORE INTO id (hash, n) SELECT hash, n FROM fresh WHERE hash BETWEEN ? AND ? ORDER BY hash, n"},
 		{&s.noFresh, "DELETE FROM fresh"},
 		{&s.noID, "DELETE FROM id WHERE hash = ? AND n = ?"},
+		{&s.noIDs, "DELETE FROM id WHERE n = ?"},
 		{&s.message, "INSERT OR REPLACE INTO message (source, seq, n) VALUES (?, ?, ?)"},
 		{&s.messages, "INSERT OR REPLACE INTO message (source, seq, n) VALUES " + rowsOf(3)},
 		{&s.noMessage, "DELETE FROM message WHERE source = ? AND seq = ?"},
+		{&s.noMessages, "DELETE FROM message WHERE n = ?"},
 		{&s.fired, "INSERT OR REPLACE INTO fired (rule, mark, start, n, campaign, survey) VALUES (?, ?, ?, ?, ?, ?)"},
 		{&s.notFired, "DELETE FROM fired WHERE rule = ? AND mark = ? AND start = ? AND n = ?"},
 		{&s.waits, "INSERT OR IGNORE INTO waiting (vendor, since, n) VALUES (?, ?, ?)"},
@@ -429,16 +431,17 @@ func (b *batch) find(loop string) (int64, *record, error) {
 	return b.among(stored[hash], loop)
 }
 
-// put keeps a loop with these notes, and counts it as it now is. One without a number is new; one without a message of its own
-// is removed.
+// put keeps a loop with these notes, as many as are kept of one, and counts and indexes it with all of them. One without a number
+// is new; one without a message of its own is removed.
 func (b *batch) put(n int64, r *record, notes []note) error {
 	old, had := *r, n != 0
 	b.changed = append(b.changed, r.loop)
 	if !anchored(notes) {
 		return b.drop(n, r)
 	}
-	stands := b.world.derive(notes)
-	e, err := b.entry(stands)
+	now := record{loop: r.loop, notes: fewer(notes), beyond: r.beyond, last: r.last}
+	now.without(notes)
+	e, err := b.entry(b.world.stands(&now))
 	if err != nil {
 		return err
 	}
@@ -447,7 +450,7 @@ func (b *batch) put(n int64, r *record, notes []note) error {
 		b.next++
 		b.names = append(b.names, [2]int64{hashOf(loopID, r.loop), n})
 	}
-	now := record{loop: r.loop, entry: e, notes: notes}
+	now.entry = e
 	packed := b.packer.pack(&now)
 	switch was := &old.entry; { // SQLite touches each index of whose columns one is named, changed or not
 	case !had:
@@ -465,6 +468,7 @@ func (b *batch) put(n int64, r *record, notes []note) error {
 		return err
 	}
 	b.lately.put(r.loop, written{n, packed})
+	now.notes = notes // what is not kept is found and counted all the same
 	return b.difference(n, had, &old, &now)
 }
 
@@ -480,6 +484,11 @@ func (b *batch) drop(n int64, r *record) error {
 	}
 	if err := b.exec(b.prepared.noName, hashOf(loopID, r.loop), n); err != nil {
 		return err
+	}
+	if r.beyond > 0 { // which messages and ids these were is not kept
+		if err := errors.Join(b.sortIDs(0), b.exec(b.prepared.noIDs, n), b.exec(b.prepared.noMessages, n)); err != nil {
+			return err
+		}
 	}
 	return b.difference(n, true, r, nil)
 }
@@ -504,7 +513,7 @@ func (b *batch) entry(s *standing) (e entry, err error) {
 		e.rules = append(e.rules, n)
 	}
 	for _, w := range s.waits {
-		if w.vendor == "" || w.For == ForPerson {
+		if w.vendor == "" || w.For == ForPerson || w.For == ForApproval { // it is not the vendor that keeps it waiting
 			continue
 		}
 		n, err := b.word(w.vendor)

@@ -136,9 +136,17 @@ func (w *world) derive(notes []note) *standing {
 	d.stages()
 	d.letters()
 	d.work()
+	d.approvals()
 	d.customer()
 	d.close()
 	d.settle()
+	return s
+}
+
+// stands works out how a loop stands of which more may have come than is kept.
+func (w *world) stands(r *record) *standing {
+	s := w.derive(r.notes)
+	s.last = max(s.last, r.last)
 	return s
 }
 
@@ -291,6 +299,7 @@ func (d *deriving) inHand(n *note, service string) {
 		published := d.sentAt[latest.operation] // before, nothing of it is held
 		handled = latest.outcome == discarded || published != 0 && published < d.idle[service]
 	}
+	begun := since // tries and pauses do not begin the wait anew
 	attempt, answered := d.lastAttempt(n, service, after), d.answered(n, service)
 	switch {
 	case attempt != nil && answered > attempt.at, attempt == nil && answered > after:
@@ -306,7 +315,7 @@ func (d *deriving) inHand(n *note, service string) {
 	switch {
 	case !handled:
 		d.open = d.open || router
-		d.outstanding(n, service, attempt, since)
+		d.outstanding(n, service, attempt, begun)
 	case router:
 		d.handledAt[n.event] = since
 	}
@@ -442,7 +451,7 @@ func (n *note) id(kind IDKind) string {
 	return ""
 }
 
-// outstanding notes what waits.
+// outstanding notes what waits, since its event was stored, or a person had it replayed.
 func (d *deriving) outstanding(n *note, service string, attempt *note, since int64) {
 	w := wait{Wait: Wait{For: ForService, Service: service, EventID: n.event}, since: since, vendor: vendorOf(service, n.what)}
 	if attempt == nil {
@@ -469,7 +478,7 @@ func (d *deriving) outstanding(n *note, service string, attempt *note, since int
 // waitInTurn notes what waits for a service, or for its vendor while that is out: then the service takes nothing.
 func (d *deriving) waitInTurn(w wait) {
 	if out := d.out[w.vendor]; out != nil && w.For == ForService {
-		w.For, w.since, w.Until, w.Reason = ForVendor, max(w.since, nanos(out.Since)), out.Until, out.Reason
+		w.For, w.Until, w.Reason = ForVendor, out.Until, out.Reason
 	}
 	d.wait(w)
 }
@@ -518,6 +527,56 @@ func (d *deriving) neverMailed(link *note) bool {
 	return latest != nil && latest.outcome == discarded && d.answered(link, topology.SAPInteractionWriter) == 0
 }
 
+// approvalMost is how long a decision in Awardco is waited for: it is told by a webhook that may be lost, or was never set up.
+const approvalMost = int64(90 * 24 * time.Hour)
+
+// pendingApproval is the state of recognition.submitted that a person in Awardco is to approve.
+const pendingApproval = "PENDING_APPROVAL"
+
+// approvals finds the recognitions of which nobody has told yet what a person in Awardco decided.
+func (d *deriving) approvals() {
+	for i := range d.notes {
+		n := &d.notes[i]
+		ends := n.at + approvalMost
+		if !n.pending() || d.approved(n) != 0 || ends <= d.now || slices.ContainsFunc(d.waits, func(w wait) bool { return w.For == ForApproval && w.EventID == n.event }) {
+			continue
+		}
+		d.lookAt(ends)
+		d.wait(wait{Wait: Wait{For: ForApproval, Service: topology.AwardcoRecognizer, EventID: n.event, Reason: "Awardco's webhook has not told yet what was decided"},
+			since: n.at, vendor: vendors[topology.AwardcoRecognizer]})
+	}
+}
+
+// pending tells a recognition that a person in Awardco is to approve.
+func (n *note) pending() bool {
+	return n.source == fromEvents && n.what == subjects.RecognitionSubmitted && n.kind == pendingApproval
+}
+
+// approved is when it was told what was decided about the recognition of a response, either way; 0 for not yet.
+func (d *deriving) approved(n *note) int64 {
+	value := n.id(Response)
+	for i := range d.notes {
+		f := &d.notes[i]
+		if f.source == fromEvents && (f.what == subjects.RecognitionApproved || f.what == subjects.RecognitionDeclined) && f.id(Response) == value {
+			return f.at
+		}
+	}
+	return 0
+}
+
+// closedAt is when what an event asked for was done, and approved where it must be; 0 for not yet.
+func (d *deriving) closedAt(n *note) int64 {
+	at := d.answered(n, "")
+	if at == 0 || n.what != subjects.RecognitionRequested {
+		return at
+	}
+	value := n.id(Response)
+	if slices.ContainsFunc(d.notes, func(s note) bool { return s.pending() && s.id(Response) == value }) {
+		return d.approved(n)
+	}
+	return at
+}
+
 // close finds out about the stages that are reached when all of something is done, and the rules that fired.
 func (d *deriving) close() {
 	d.fired()
@@ -528,7 +587,7 @@ func (d *deriving) close() {
 			continue
 		}
 		asked = true
-		at := d.answered(n, "")
+		at := d.closedAt(n)
 		if at == 0 {
 			return
 		}
@@ -575,7 +634,7 @@ func (d *deriving) fired() {
 }
 
 // urgency orders what is waited for: what keeps the loop from going on first.
-var urgency = map[string]int{ForPerson: 0, ForVendor: 1, ForRetry: 2, ForService: 3, ForCustomer: 4}
+var urgency = map[string]int{ForPerson: 0, ForVendor: 1, ForRetry: 2, ForService: 3, ForApproval: 4, ForCustomer: 5}
 
 func (d *deriving) settle() {
 	slices.SortFunc(d.waits, func(a, b wait) int {
@@ -632,6 +691,8 @@ func (w *wait) words() string {
 		return cmp.Or(w.vendor, "a vendor")
 	case ForRetry:
 		return "the next try of " + w.Service
+	case ForApproval:
+		return "the approval in Awardco"
 	case ForCustomer:
 		return "the customer's answer"
 	}

@@ -66,7 +66,7 @@ func (s *Store) find(ctx context.Context, db *sql.DB, q Query) (Page, error) {
 		if r == nil || !p.holds(r) { // it went meanwhile, or has another id of the same number
 			continue
 		}
-		stands := w.derive(r.notes)
+		stands := w.stands(r)
 		if _, reached := stands.reached[q.Stage]; q.State != "" && q.State != stands.state || q.Stage != "" && !reached {
 			continue // it stands otherwise since it was indexed: something has ended by itself
 		}
@@ -447,8 +447,11 @@ func (id ID) same(other ID) bool {
 	return id.Kind == other.Kind && strings.EqualFold(id.Value, other.Value)
 }
 
-// holds tells that a loop has the ids themselves, and not only their numbers.
+// holds tells that a loop has the ids themselves, and not only their numbers, as far as they are kept.
 func (p *plan) holds(r *record) bool {
+	if r.beyond > 0 {
+		return true
+	}
 	has := func(match func(ID) bool) bool {
 		return slices.ContainsFunc(r.notes, func(n note) bool { return slices.ContainsFunc(n.ids, match) })
 	}
@@ -500,8 +503,8 @@ func named(ctx context.Context, db *sql.DB, loop string) (*record, error) {
 }
 
 func (w *world) loop(r *record) Loop {
-	stands := w.derive(r.notes)
-	l := Loop{Summary: stands.summary(r.loop, r.notes), IDs: []ID{}, Reached: map[Stage]time.Time{}, Waiting: []Wait{}, Places: []Place{}}
+	stands := w.stands(r)
+	l := Loop{Events: int(r.beyond), Summary: stands.summary(r.loop, r.notes), IDs: []ID{}, Reached: map[Stage]time.Time{}, Waiting: []Wait{}, Places: []Place{}}
 	for stage, at := range stands.reached {
 		l.Reached[stage] = timeOf(at)
 	}
@@ -511,6 +514,9 @@ func (w *world) loop(r *record) Loop {
 	for i := range r.notes {
 		n := &r.notes[i]
 		p := n.place()
+		if n.source == fromEvents {
+			l.Events++
+		}
 		if p.loop = r.loop; !slices.Contains(l.Places, p) {
 			l.Places = append(l.Places, p)
 		}

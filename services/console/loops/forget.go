@@ -83,15 +83,26 @@ func (b *batch) takeBack(from source, gone []removal) error {
 		if err != nil {
 			return err
 		}
-		if r == nil { // its place alone was left
-			for seq := range sequences {
-				if err := b.exec(b.prepared.noMessage, from, int64(seq)); err != nil {
-					return err
+		var left []note
+		if r != nil {
+			left = slices.DeleteFunc(slices.Clone(r.notes), func(n note) bool { return n.source == from && sequences[n.seq] })
+			for _, known := range r.notes {
+				if known.source == from {
+					delete(sequences, known.seq)
 				}
 			}
+			if from == fromEvents {
+				r.beyond -= min(r.beyond, uint64(len(sequences)))
+			}
+		}
+		for seq := range sequences { // of which its place alone was kept
+			if err := b.exec(b.prepared.noMessage, from, int64(seq)); err != nil {
+				return err
+			}
+		}
+		if r == nil {
 			continue
 		}
-		left := slices.DeleteFunc(slices.Clone(r.notes), func(n note) bool { return n.source == from && sequences[n.seq] })
 		if err := b.put(n, r, left); err != nil {
 			return err
 		}
@@ -231,7 +242,7 @@ func (b *batch) forget(id ID) error {
 			had = had || len(ids) < len(r.notes[i].ids)
 			r.notes[i].ids = ids
 		}
-		if !had {
+		if !had && r.beyond == 0 {
 			continue
 		}
 		if err := b.noID(hash, f.n); err != nil {

@@ -26,7 +26,7 @@
 //
 // The first that holds is the state: failed with an open letter; retry while something is tried again, has met a vendor that is out, or
 // was never tried since its vendor is out (which is no matter of the set of messages: it is seen when somebody looks);
-// processing while something is in hand, or while the customer can answer (there is a link, it has not expired, and there is no
+// processing while something is in hand, while a recognition waits for its approval, or while the customer can answer (there is a link, it has not expired, and there is no
 // answer; a link that does not say when it expires is waited for 90 days, and one whose letter at sap-interaction-writer was
 // discarded not at all, since it is never mailed); discarded when the last decision about a letter was to discard it; else completed.
 //
@@ -34,6 +34,9 @@
 // either survey.response event, acted on with the first feedback.* or recognition.requested, and closed when each of these has its
 // task or recognition. Where the router is done with an answer and no rule fired, it is acted on and closed at once. The loop
 // began when its first event says that it happened, or began (ce-loopstart).
+//
+// A recognition that a person in Awardco is to approve is closed by recognition.approved or .declined alone. Until then the loop is
+// processing, for 90 days at most: where Awardco's webhook is not set up, nobody ever tells, and the loop stays acted on.
 package loops
 
 import (
@@ -72,7 +75,7 @@ const (
 	Mailed     Stage = "mailed"     // interaction.written of the link: Marketing Cloud mails it
 	Answered   Stage = "answered"   // survey.response.notified, .received
 	Acted      Stage = "acted on"   // feedback.*, recognition.requested; or no rule fired
-	Closed     Stage = "closed"     // each of these has its task or recognition
+	Closed     Stage = "closed"     // each of these has its task or recognition, approved or declined where a person decides
 )
 
 // Funnel lists the stages that a loop passes, in order.
@@ -151,8 +154,11 @@ type Loop struct {
 	// Reached has the time at which each stage was first reached.
 	Reached map[Stage]time.Time `json:"reached"`
 	Waiting []Wait              `json:"waiting"`
-	// Places of its messages in EVENTS, ACTIVITY, DEADLETTERS and OPERATIONS, in the order of time.
+	// Places of its messages in EVENTS, ACTIVITY, DEADLETTERS and OPERATIONS, in the order of time. Of a loop of very many they are
+	// the first 2,000 of EVENTS, the latest 500 tries, and the latest 3,000 dead letters and decisions.
 	Places []Place `json:"places"`
+	// Events is how many of its messages EVENTS has, those included that Places leaves out.
+	Events int `json:"events"`
 }
 
 // What a loop waits for.
@@ -165,19 +171,23 @@ const (
 	ForRetry = "retry"
 	// ForService: it has the event in hand, or has not come to it.
 	ForService = "service"
+	// ForApproval: a person in Awardco is to approve a recognition, and nobody has told yet that it was decided.
+	ForApproval = "approval"
 	// ForCustomer: the survey is not answered.
 	ForCustomer = "customer"
 )
 
 // Wait is one thing that a loop waits for.
 type Wait struct {
-	// For is one of [ForPerson], [ForVendor], [ForRetry], [ForService], [ForCustomer].
+	// For is one of [ForPerson], [ForVendor], [ForRetry], [ForService], [ForApproval], [ForCustomer].
 	For     string `json:"for"`
 	Service string `json:"service,omitempty"`
 	// Vendor that the service asks for it, where it asks one.
-	Vendor  string    `json:"vendor,omitempty"`
-	EventID string    `json:"eventId,omitempty"`
-	Since   time.Time `json:"since"`
+	Vendor  string `json:"vendor,omitempty"`
+	EventID string `json:"eventId,omitempty"`
+	// Since is when the wait for the step began: when its event was stored, or a person had it replayed. Tries that fail, and a
+	// vendor that goes out, do not begin it anew.
+	Since time.Time `json:"since"`
 	// Until is when it is tried again, where that is known.
 	Until  time.Time `json:"until,omitzero"`
 	Class  string    `json:"class,omitempty"`

@@ -37,7 +37,7 @@ type note struct {
 
 	// Of events.
 	campaign, survey string
-	kind             string // of an interaction
+	kind             string // of an interaction; the state of a recognition
 	begun            int64  // the loop, as the event says
 	expires          int64  // the link
 
@@ -86,10 +86,11 @@ func before(a, b *note) int {
 }
 
 const (
-	// attemptsMost and notesMost are how much is kept of one loop: of attempts the latest, of all else the first. More than a
-	// few dozen come together only where somebody gives everything the same loop.
+	// How much is kept of one loop: of events the first; of attempts the latest, and of dead letters and what was decided about
+	// them, which say whether it has failed. More than a few dozen come together only where somebody gives everything the same loop.
+	eventsMost   = 2000
 	attemptsMost = 500
-	notesMost    = 2000
+	lettersMost  = 3000
 )
 
 // merge gives the union of two sets of notes, in order. Notes are large: it is pointers to them that are sorted.
@@ -101,9 +102,6 @@ func merge(notes []note, more []*note) []note {
 	all = append(all, more...)
 	slices.SortStableFunc(all, before)
 	all = slices.CompactFunc(all, func(a, b *note) bool { return before(a, b) == 0 })
-	if len(all) > attemptsMost {
-		all = fewer(all)
-	}
 	merged := make([]note, len(all))
 	for i, n := range all {
 		merged[i] = *n
@@ -111,23 +109,33 @@ func merge(notes []note, more []*note) []note {
 	return merged
 }
 
-// fewer drops what is more of a loop than is kept.
-func fewer(all []*note) []*note {
-	attempts := 0
-	for _, n := range all {
-		if n.source == fromActivity {
-			attempts++
+// fewer gives those of a loop that are kept, both in order.
+func fewer(all []note) []note {
+	if len(all) <= attemptsMost {
+		return all
+	}
+	var have, seen [3]int
+	class := func(n *note) int {
+		switch n.source {
+		case fromEvents:
+			return 0
+		case fromActivity:
+			return 1
+		}
+		return 2
+	}
+	for i := range all {
+		have[class(&all[i])]++
+	}
+	kept := make([]note, 0, len(all))
+	for i := range all {
+		c := class(&all[i])
+		seen[c]++
+		if c == 0 && seen[c] <= eventsMost || c == 1 && have[c]-seen[c] < attemptsMost || c == 2 && have[c]-seen[c] < lettersMost {
+			kept = append(kept, all[i])
 		}
 	}
-	others, surplus := 0, attempts-attemptsMost
-	return slices.DeleteFunc(all, func(n *note) bool {
-		if n.source == fromActivity {
-			surplus--
-			return surplus >= 0
-		}
-		others++
-		return others > notesMost
-	})
+	return kept
 }
 
 func timeOf(ns int64) time.Time {
@@ -149,6 +157,26 @@ type record struct {
 	loop  string
 	entry entry
 	notes []note
+	// beyond is how many events it has that are not kept, and last when the last was stored of all that is not.
+	beyond uint64
+	last   int64
+}
+
+// without notes what of a loop is not kept.
+func (r *record) without(all []note) {
+	if len(all) == len(r.notes) {
+		return
+	}
+	for i, j := 0, 0; i < len(all); i++ {
+		if j < len(r.notes) && before(&all[i], &r.notes[j]) == 0 {
+			j++
+			continue
+		}
+		r.last = max(r.last, all[i].at)
+		if all[i].source == fromEvents {
+			r.beyond++
+		}
+	}
 }
 
 var errRecord = errors.New("a loop in the read model cannot be read")
@@ -199,6 +227,8 @@ func (p *packer) pack(r *record) []byte {
 	p.texts, p.out = p.texts[:0], p.out[:0]
 	p.text(r.loop)
 	p.entry(&r.entry)
+	p.number(r.beyond)
+	p.signed(r.last)
 	p.number(uint64(len(r.notes)))
 	last := int64(0)
 	for i := range r.notes {
@@ -361,6 +391,7 @@ func unpack(packed []byte) (*record, error) {
 	}
 	r := &record{loop: u.text()}
 	u.entry(&r.entry)
+	r.beyond, r.last = u.number(), u.signed()
 	r.notes = make([]note, u.length())
 	last := int64(0)
 	for i := range r.notes {

@@ -99,7 +99,7 @@ func TestWhatWaitsForAVendorThatIsOut(t *testing.T) {
 			tale.tell(t, s)
 			check(slices.Sorted(slices.Values(slices.Concat(retry, waiting))), linked)
 			l := loopOf(t, s, waiting[0])
-			if w := l.Waiting[0]; w.For != ForVendor || w.Vendor != "qualtrics" || !w.Since.Equal(since) || !w.Until.Equal(since.Add(time.Hour)) || w.Reason != "it answers 503" || l.Waits != "qualtrics" {
+			if w := l.Waiting[0]; w.For != ForVendor || w.Vendor != "qualtrics" || !w.Since.Equal(l.Places[0].At) || !w.Until.Equal(since.Add(time.Hour)) || w.Reason != "it answers 503" || l.Waits != "qualtrics" {
 				t.Errorf("it waits for %+v", w)
 			}
 			if ids := <-changes; len(ids) > 0 {

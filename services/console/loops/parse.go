@@ -96,6 +96,7 @@ type fields struct {
 	RecognitionID string `json:"recognitionId"`
 	InteractionID string `json:"interactionId"`
 	Kind          string `json:"kind"`
+	State         string `json:"state"`
 	Survey        struct {
 		SurveyID string `json:"surveyId"`
 	} `json:"survey"`
@@ -173,6 +174,9 @@ func eventOf(from source, m *jetstream.RawStreamMsg, subject string, origin even
 	}}
 	n.when = sane(e.Time, n.at)
 	n.begun = sane(e.LoopStart, n.when)
+	if subject == subjects.RecognitionSubmitted {
+		n.kind = cut(f.State)
+	}
 	if subject == subjects.SurveyLinkCreated {
 		if t, err := time.Parse(time.RFC3339Nano, f.ExpiresAt); err == nil {
 			n.expires = nanos(t)

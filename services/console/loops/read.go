@@ -36,10 +36,13 @@ type Entry struct {
 }
 
 // Reader reads messages of loops from their streams.
-type Reader struct{ js jetstream.JetStream }
+type Reader struct {
+	js    jetstream.JetStream
+	turns chan struct{}
+}
 
 // NewReader makes one.
-func NewReader(js jetstream.JetStream) *Reader { return &Reader{js} }
+func NewReader(js jetstream.JetStream) *Reader { return &Reader{js, make(chan struct{}, usesMost)} }
 
 const (
 	// readParallel is how many messages are read at a time. Each may be as large as the broker takes.
@@ -47,7 +50,25 @@ const (
 	// bodiesMost is how many bytes of bodies are held for one loop: a console has little memory, and a loop may have
 	// thousands of messages.
 	bodiesMost = 8 << 20
+	// usesMost is for how many loops bodies are held at a time.
+	usesMost = 2
 )
+
+// Use reads as [Reader.Read] does, and gives what was read to a function, which must not keep it. Two at a time are served, others
+// wait until one of these has returned, or ctx ends: what a loop says may be large.
+func (r *Reader) Use(ctx context.Context, places []Place, use func([]Entry)) error {
+	select {
+	case r.turns <- struct{}{}:
+		defer func() { <-r.turns }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	entries, err := r.Read(ctx, places)
+	if err == nil {
+		use(entries)
+	}
+	return err
+}
 
 // Read gives the messages at these places, in their order. Attempts at places that [Store.Loop] gave are cut to the loop.
 // A body that does not fit into 8 MiB with those before it is left out.

@@ -1,6 +1,8 @@
 package loops
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -8,6 +10,33 @@ import (
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 )
+
+// TestTwoLoopsAreReadAtATime: a third waits until one of them is done with.
+func TestTwoLoopsAreReadAtATime(t *testing.T) {
+	reader, ended := NewReader(nil), func() context.Context {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		return ctx
+	}()
+	began := 0
+	begin := func([]Entry) { began++ }
+	err := reader.Use(t.Context(), nil, func([]Entry) {
+		err := reader.Use(t.Context(), nil, func([]Entry) {
+			if err := reader.Use(ended, nil, begin); !errors.Is(err, context.Canceled) {
+				t.Errorf("a third: %v", err)
+			}
+		})
+		if err == nil {
+			err = reader.Use(t.Context(), nil, begin)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil || began != 1 {
+		t.Errorf("%d began, want the one after the second; %v", began, err)
+	}
+}
 
 // TestALargeLoopIsReadInPart reads more bodies than are held: those that do not fit keep their envelope.
 func TestALargeLoopIsReadInPart(t *testing.T) {

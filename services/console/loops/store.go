@@ -18,7 +18,7 @@ import (
 )
 
 // version of the schema, of how records are packed, and of the rules by which loops stand: a file of another one is built anew.
-const version = 4
+const version = 5
 
 // schema of the file. Times are nanoseconds; campaigns, surveys, rules, vendors, operations and types are numbers of words.
 const schema = `

@@ -549,6 +549,14 @@ func TestVendorsSayHowTheyAre(t *testing.T) {
 	}
 	root.id(t, "vendor-sap-sales-cloud").says(t, "out since 14:18:00 UTC (12 minutes); it is asked again at 14:33:00 UTC, in 3 minutes", "503 Service Unavailable", "c4c-tasker",
 		"1,200 loops wait for it, the oldest since 21 Nov 2026, 12:30:00 UTC (26 hours). How long that will take cannot be told", "It was not called.")
+	s := vendors()
+	s.vendors[0].PerMinute, s.vendors[0].Left = 1.2, 5*time.Minute
+	again := page(t, s, "/vendors", "")
+	again.id(t, "vendor-sap-sales-cloud").says(t, "Once it is back, about 5 minutes at the pace of before.")
+	again.id(t, "vendors-overview").says(t, "once it is back")
+	if out := again.id(t, "vendor-sap-sales-cloud").text(); strings.Contains(out, "will take") {
+		t.Errorf("a vendor that is out is said to take work: %s", out)
+	}
 	qualtrics := root.id(t, "vendor-qualtrics")
 	qualtrics.says(t, "throttled since 14:28:30 UTC (1 minute); it has been asked again since 14:29:30 UTC", "qualtrics-linker, feedback-router",
 		"400 loops wait for it, the oldest since 14:20:00 UTC (10 minutes). At the recent pace of 40 a minute that will take about 10 minutes.",

@@ -203,6 +203,9 @@ func (p *Pages) waiting(s loops.VendorStatus) string {
 	if s.PerMinute <= 0 || s.Left <= 0 {
 		return text + ". How long that will take cannot be told: nothing was done lately."
 	}
+	if s.State == activity.Out {
+		return fmt.Sprintf("%s. Once it is back, about %s at the pace of before.", text, web.Span(s.Left))
+	}
 	return fmt.Sprintf("%s. At the recent pace of %s a minute that will take about %s.", text, decimal(s.PerMinute), web.Span(s.Left))
 }
 
@@ -320,6 +323,10 @@ func left(v loops.VendorStatus) cell {
 	case v.Left <= 0:
 		return cell{g.Text("cannot be told"), ""}
 	default:
-		return lasting(v.Left)
+		c := lasting(v.Left)
+		if v.State == activity.Out {
+			c.shown = g.Group{c.shown, g.Text(" once it is back")}
+		}
+		return c
 	}
 }

@@ -64,7 +64,7 @@ func setPart(s RuleSet) g.Node {
 		web.Facts(
 			web.Fact{Name: "File", Says: web.Code(s.Name)},
 			web.Fact{Name: "SHA-256", Says: web.Code(s.Hash)},
-			web.Fact{Name: "Since", Says: web.Time(s.Since)},
+			web.Fact{Name: "Loaded", Says: web.Time(s.Since)},
 			web.Fact{Name: "Told", Says: web.Ago(s.At)},
 		),
 	}
@@ -99,7 +99,7 @@ func numbered(s RuleSet, lines []string, width int) []g.Node {
 var unwrapped = g.Attr("wrap", "off")
 
 // form is where a changed file is put in. It begins with the file in force.
-func (p *Pages) form(sets []RuleSet, a askedTrial) g.Node {
+func (p *Pages) form(r *httpdoor.Request, sets []RuleSet, a askedTrial) g.Node {
 	force := ofRouter(sets)
 	source := a.Source
 	if source == "" && force.set != nil {
@@ -113,6 +113,7 @@ func (p *Pages) form(sets []RuleSet, a askedTrial) g.Node {
 	return web.Post("/rules/try",
 		html.P(g.Text("Change the file, or put another in its place. It is evaluated over recorded answers, beside the file in force, and you see "+
 			"what it would publish, not publish any more, or publish otherwise. Nothing is sent by looking, and nothing is put in force.")),
+		html.P(g.Text("A rule can ask anything about an answer: who tries rules, why, and over which answers, is recorded.")),
 		html.P(g.Text("A rule publishes once for each answer, and is known by its name: a rule that is renamed publishes again for answers that are replayed.")),
 		web.Area("Changed file", "source", source, 20, html.Required(), unwrapped),
 		g.If(force.set == nil, g.Group{
@@ -122,6 +123,7 @@ func (p *Pages) form(sets []RuleSet, a askedTrial) g.Node {
 		web.Field("Answers from (UTC)", "from", from.Format(web.FieldTime), html.Type("datetime-local")),
 		web.Field("to (UTC)", "to", to.Add(time.Minute-time.Nanosecond).Format(web.FieldTime), html.Type("datetime-local")),
 		web.Field("Survey, empty for all", "survey", a.Survey, html.AutoComplete("off"), html.Placeholder("SV_…")),
+		web.WhyField(r, a.Why, a.By),
 		html.Div(html.Class("buttons"), web.Button("Try"),
 			web.Button("Differences as CSV", html.Class("quiet"), html.FormAction("/rules/try?format=csv"))),
 	)
@@ -133,7 +135,7 @@ func refusedPage(r *httpdoor.Request, err error, form g.Node) *httpdoor.Response
 	if wrong, ok := errors.AsType[*refusedFile](err); ok {
 		said = []g.Node{web.Notice("bad", "The file would be refused. It has "+web.Plural(len(wrong.List), "mistake")+"."), mistakes(wrong)}
 	} else if problem, ok := errors.AsType[*httpdoor.Problem](err); ok && problem.Status < http.StatusInternalServerError {
-		said = []g.Node{web.Notice("bad", problem.Error())}
+		said = []g.Node{web.Refusal(problem)}
 	} else {
 		return nil
 	}

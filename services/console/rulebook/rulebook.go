@@ -3,6 +3,8 @@ package rulebook
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -36,21 +38,38 @@ type Source interface {
 	Numbers(ctx context.Context, span loops.Span) (loops.Numbers, error)
 }
 
-// Pages are GET /rules, for everybody who may read, and POST /rules/try for those alone who operate: a trial changes nothing, but a
-// rule can ask anything about an answer.
+// Tried is what a trial asked of whom, as it is recorded before anything is shown: a rule can ask anything about an answer, and give
+// what somebody said to any field.
+type Tried struct {
+	// Rules is the SHA-256 of the file that was tried, and Before that of the one it was compared with.
+	Rules  string `json:"rules"`
+	Before string `json:"before"`
+	// From and To bound when the answers were stored: From <= t < To.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Survey is the one whose answers were looked at, empty for all.
+	Survey string `json:"survey,omitempty"`
+}
+
+// Recorder records who makes a trial, and why. Its error is a [httpdoor.Problem].
+type Recorder func(ctx context.Context, r *httpdoor.Request, by, why string, t Tried) error
+
+// Pages are GET /rules, for everybody who may read, and POST /rules/try for those alone who operate, with a reason that is recorded.
 type Pages struct {
 	source Source
 	js     jetstream.JetStream
 	shown  func(field, value string) string
+	alias  func(id string) string
+	record Recorder
 	now    func() time.Time
 	// turn is held by the one trial that is made at a time: each needs memory and a processor.
 	turn chan struct{}
 }
 
-// New makes the pages. js reads the recorded answers; shown gives a field of an event, by its path, as everybody may see it; now is
-// the clock.
-func New(source Source, js jetstream.JetStream, shown func(field, value string) string, now func() time.Time) *Pages {
-	return &Pages{source, js, shown, now, make(chan struct{}, 1)}
+// New makes the pages. js reads the recorded answers; shown gives a field of an event, by its path, as everybody may see it, and
+// alias what a loop or an answer is called, by its id; record is asked before each trial; now is the clock.
+func New(source Source, js jetstream.JetStream, shown func(field, value string) string, alias func(id string) string, record Recorder, now func() time.Time) *Pages {
+	return &Pages{source, js, shown, alias, record, now, make(chan struct{}, 1)}
 }
 
 // RuleSet is a file of rules as its service has it in force.
@@ -87,7 +106,7 @@ func (p *Pages) Rules(ctx context.Context, r *httpdoor.Request) (*httpdoor.Respo
 	}
 	switch web.FormOf(r) {
 	case web.Page:
-		return rulesPage(r, sets, p.form(sets, askedTrial{})), nil
+		return rulesPage(r, sets, p.form(r, sets, askedTrial{})), nil
 	case web.CSV:
 		return rulesSheet(sets), nil
 	default:
@@ -168,7 +187,13 @@ type askedTrial struct {
 	From   string `json:"from"`
 	To     string `json:"to"`
 	Survey string `json:"survey"`
+	// Why and By are recorded, By where the credentials do not name anybody.
+	Why string `json:"why"`
+	By  string `json:"by"`
 }
+
+// surveyMost is how long a survey's id may be.
+const surveyMost = 128
 
 // Trial is what a changed file would do.
 type Trial struct {
@@ -195,6 +220,9 @@ func (p *Pages) Try(ctx context.Context, r *httpdoor.Request) (*httpdoor.Respons
 		return nil, err
 	}
 	planned, err := p.plan(asked, ofRouter(sets))
+	if err == nil {
+		err = p.record(ctx, r, asked.By, asked.Why, asked.tried(planned, ofRouter(sets)))
+	}
 	if err != nil {
 		return p.refused(r, sets, asked, err)
 	}
@@ -205,13 +233,17 @@ func (p *Pages) Try(ctx context.Context, r *httpdoor.Request) (*httpdoor.Respons
 		}
 		return nil, httpdoor.Unavailable("the recorded answers cannot be read now: "+err.Error(), turnPatience)
 	}
+	for i := range result.Differences {
+		d := &result.Differences[i]
+		d.LoopID, d.ResponseID = p.alias(d.LoopID), p.alias(d.ResponseID)
+	}
 	t := Trial{Result: result, Warnings: warnings(result)}
 	if asked.Before == "" {
 		t.RuleSet = ofRouter(sets).Hash
 	}
 	switch web.FormOf(r) {
 	case web.Page:
-		return trialPage(r, t, p.form(sets, asked)), nil
+		return trialPage(r, t, p.form(r, sets, asked)), nil
 	case web.CSV:
 		return trialSheet(t), nil
 	default:
@@ -227,8 +259,22 @@ func askedTrialOf(r *httpdoor.Request) (a askedTrial, err error) {
 	if err != nil {
 		return a, err
 	}
-	a = askedTrial{v.Get("source"), v.Get("before"), v.Get("from"), v.Get("to"), v.Get("survey")}
-	return a, web.Known(v, "source", "before", "from", "to", "survey")
+	a = askedTrial{v.Get("source"), v.Get("before"), v.Get("from"), v.Get("to"), v.Get("survey"), v.Get("why"), v.Get("by")}
+	return a, web.Known(v, "source", "before", "from", "to", "survey", "why", "by")
+}
+
+// tried is what is recorded of a trial.
+func (a askedTrial) tried(t trial.Trial, force RuleSet) Tried {
+	before := force.Hash
+	if a.Before != "" {
+		before = digest(a.Before)
+	}
+	return Tried{digest(a.Source), before, t.From, t.To, t.Survey}
+}
+
+func digest(file string) string {
+	sum := sha256.Sum256([]byte(file))
+	return hex.EncodeToString(sum[:])
 }
 
 // enter waits for one's turn.
@@ -250,6 +296,9 @@ func (p *Pages) enter(ctx context.Context) (leave func(), err error) {
 func (p *Pages) plan(a askedTrial, force RuleSet) (trial.Trial, error) {
 	t := trial.Trial{Before: force.set, To: p.now(), Survey: strings.TrimSpace(a.Survey), Shown: p.shown}
 	t.From = t.To.Add(-lately)
+	if len(t.Survey) > surveyMost {
+		return t, web.Wrong("survey", fmt.Sprintf("must have at most %d bytes", surveyMost))
+	}
 	var err error
 	if t.From, t.To, err = a.period(t.From, t.To); err != nil {
 		return t, err
@@ -340,7 +389,7 @@ func (f *refusedFile) problem() error {
 // refused answers a trial that cannot be made.
 func (p *Pages) refused(r *httpdoor.Request, sets []RuleSet, a askedTrial, err error) (*httpdoor.Response, error) {
 	if web.FormOf(r) == web.Page {
-		if page := refusedPage(r, err, p.form(sets, a)); page != nil {
+		if page := refusedPage(r, err, p.form(r, sets, a)); page != nil {
 			return page, nil
 		}
 	}

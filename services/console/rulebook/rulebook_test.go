@@ -3,11 +3,14 @@ package rulebook_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -23,6 +26,7 @@ import (
 	"github.com/closeloop/closeloop/proto-events/subjects"
 	"github.com/closeloop/closeloop/services/console/loops"
 	"github.com/closeloop/closeloop/services/console/rulebook"
+	"github.com/closeloop/closeloop/services/console/web"
 )
 
 const inForce = `rules:
@@ -64,13 +68,23 @@ type fixture struct {
 	*rulebook.Pages
 	*bustest.Broker
 	t *testing.T
+	// tried are the trials that were recorded.
+	tried *[]rulebook.Tried
 }
 
 func start(t *testing.T, from *source) fixture {
 	t.Helper()
 	t.Parallel()
 	b := bustest.Start(t, topology.Settings{})
-	return fixture{rulebook.New(from, b.Bus(topology.Console).JetStream(), shown, time.Now), b, t}
+	tried := &[]rulebook.Tried{}
+	record := func(_ context.Context, _ *httpdoor.Request, _, why string, asked rulebook.Tried) error {
+		if why == "" {
+			return web.Wrong("why", "is required")
+		}
+		*tried = append(*tried, asked)
+		return nil
+	}
+	return fixture{rulebook.New(from, b.Bus(topology.Console).JetStream(), shown, func(id string) string { return id }, record, time.Now), b, t, tried}
 }
 
 // answered records answers.
@@ -85,16 +99,24 @@ func get(accept string) *httpdoor.Request {
 	return &httpdoor.Request{Method: http.MethodGet, Path: "/rules", Header: http.Header{"Accept": {accept}}, Query: url.Values{}}
 }
 
+// post sends the form with a reason.
 func post(accept string, form url.Values) *httpdoor.Request {
+	form = maps.Clone(form)
+	if form == nil {
+		form = url.Values{}
+	}
+	form.Set("why", "a test")
 	return &httpdoor.Request{
 		Method: http.MethodPost, Path: "/rules/try", Header: http.Header{"Accept": {accept}}, Query: url.Values{},
 		ContentType: "application/x-www-form-urlencoded", Body: []byte(form.Encode()),
 	}
 }
 
-// postJSON asks for JSON.
-func postJSON(t *testing.T, v any) *httpdoor.Request {
+// postJSON asks for JSON, with a reason.
+func postJSON(t *testing.T, v map[string]string) *httpdoor.Request {
 	t.Helper()
+	v = maps.Clone(v)
+	v["why"] = "a test"
 	body, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +172,7 @@ func TestRulesInForceAreShown(t *testing.T) {
 
 	r, err := f.Rules(t.Context(), get("text/html"))
 	page := body(t, r, err)
-	wants(t, page, "feedback-router", "/etc/closeloop/rules.yaml", "5d41", "2026-07-01 08:00:00", "was refused", "when is missing",
+	wants(t, page, "feedback-router", "/etc/closeloop/rules.yaml", "5d41", "Loaded", "2026-07-01 08:00:00", "was refused", "when is missing",
 		`values.QID1 == &#34;Late&#34;`, `href="/loops?rule=late"`, ">1,204<", `id="feedback-router-line-2"`, `href="#feedback-router-line-6"`, "SV_cart",
 		"2    - name: late", `action="/rules/try"`)
 
@@ -254,6 +276,45 @@ func TestAChangeIsTriedByAProgram(t *testing.T) {
 	}
 }
 
+// What a rule gives to a field that is shown is not masked: nobody sees any of it before it is recorded that they look.
+func TestATrialIsRecordedBeforeAnythingIsShown(t *testing.T) {
+	f := start(t, told(inForce))
+	f.someAnswers()
+	revealing := strings.ReplaceAll(inForce, "values.account", `'values.why.replace(" ", "_").replace("@", "_")'`)
+	period := url.Values{"source": {revealing}, "from": {"2026-01-01T00:00"}, "to": {"2099-01-01T00:00"}, "survey": {"SV_cart"}}
+	sum := sha256.Sum256([]byte(revealing))
+	for i, accept := range []string{"text/html", "application/json", "text/csv"} {
+		silent := post(accept, period)
+		silent.Body = []byte(period.Encode())
+		r, err := f.Try(t.Context(), silent)
+		if accept == "text/html" {
+			page := body(t, r, err)
+			wants(t, page, "Why is required", `name="why"`, `value="2026-01-01T00:00"`)
+			if r.Status < 400 || strings.Contains(page, "ada_example.com") {
+				t.Errorf("%d %s", r.Status, page)
+			}
+		} else if p := problem(t, err, http.StatusBadRequest); len(p.Errors) != 1 || p.Errors[0].Field != "why" {
+			t.Errorf("%s: got %+v", accept, p)
+		}
+		if len(*f.tried) != i {
+			t.Fatalf("%s: there are %d records", accept, len(*f.tried))
+		}
+		r, err = f.Try(t.Context(), post(accept, period))
+		wants(t, body(t, r, err), "ada_example.com_waited")
+		want := rulebook.Tried{
+			Rules: hex.EncodeToString(sum[:]), Before: "5d41", From: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), Survey: "SV_cart",
+		}
+		if got := (*f.tried)[i:]; len(got) != 1 || got[0] != want {
+			t.Errorf("%s: got %+v, want %+v", accept, got, want)
+		}
+	}
+	_, err := f.Try(t.Context(), postJSON(t, map[string]string{"source": "rules: {"}))
+	problem(t, err, http.StatusUnprocessableEntity)
+	if len(*f.tried) != 3 {
+		t.Error("a file with mistakes is recorded, of which nothing is shown")
+	}
+}
+
 func TestMistakesOfAFileAreNamedWithTheirPlaces(t *testing.T) {
 	f := start(t, told(inForce))
 	const wrong = `rules:
@@ -286,6 +347,7 @@ func TestWhatCannotBeTriedIsNamed(t *testing.T) {
 		"no source":          {map[string]string{}, http.StatusBadRequest, "source"},
 		"a long source":      {map[string]string{"source": "rules: [] #" + strings.Repeat("x", 256<<10)}, http.StatusBadRequest, "source"},
 		"no time":            {map[string]string{"source": inForce, "from": "yesterday"}, http.StatusBadRequest, "from"},
+		"a long survey":      {map[string]string{"source": inForce, "survey": strings.Repeat("x", 200)}, http.StatusBadRequest, "survey"},
 		"a period backwards": {map[string]string{"source": inForce, "from": "2026-07-02", "to": "2026-07-01"}, http.StatusBadRequest, "from"},
 		"a typing mistake":   {map[string]string{"source": inForce, "form": "2026-07-02"}, http.StatusBadRequest, "form"},
 	} {

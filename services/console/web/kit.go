@@ -116,10 +116,10 @@ func Pager(r *httpdoor.Request, next string) g.Node {
 	)
 }
 
-// Exports are links to the same list as CSV and as JSON.
+// Exports are links to the whole list as CSV, and to what is shown of it as JSON.
 func Exports(r *httpdoor.Request) g.Node {
-	return html.P(html.Class("exports"), g.Text("The same as "),
-		html.A(html.Href(With(r, "format", string(CSV))), html.Download(""), g.Text("CSV")), g.Text(" or "),
+	return html.P(html.Class("exports"), g.Text("The whole list as "),
+		html.A(html.Href(With(r, "format", string(CSV), "before", "", "limit", "")), html.Download(""), g.Text("CSV")), g.Text(", what is shown as "),
 		html.A(html.Href(With(r, "format", string(JSON))), g.Text("JSON")))
 }
 
@@ -211,7 +211,7 @@ var shapes = map[string]struct{ kind, shape string }{
 	"open": {"bad", "!"}, "replayed": {"busy", "↻"}, "recorded": {"wait", "…"}, "skipped": {"off", "–"},
 	"healthy": {"good", "✓"}, "throttled": {"wait", "≈"}, "out": {"bad", "✕"},
 	"done": {"good", "✓"}, "ok": {"good", "✓"}, "erased": {"off", "–"}, "held": {"wait", "…"}, "paused": {"wait", "‖"},
-	"suspect": {"wait", "?"}, "dead letter": {"bad", "✕"}, "not settled": {"wait", "?"},
+	"suspect": {"wait", "?"}, "asked": {"wait", "…"}, "dead letter": {"bad", "✕"}, "not settled": {"wait", "?"},
 }
 
 // State is a state in its colour, with its shape and its word: the states of loops, letters, vendors and attempts.
@@ -252,7 +252,7 @@ func (r Row) With(more ...g.Node) g.Node {
 }
 
 // TableOf is a table; where it is wider than the page it scrolls by itself, also by keyboard. Its caption says what it shows.
-// More are attributes of its body, as an id that live rows go into. Without rows, it says so.
+// More are attributes of its body, as the id by which its rows are kept up to date. Without rows, it says so.
 func TableOf(caption string, head []g.Node, rows []Row, more ...g.Node) g.Node {
 	return html.Div(html.Class("scroll"), html.TabIndex("0"), html.Role("region"), html.Aria("label", caption),
 		html.Table(
@@ -260,7 +260,7 @@ func TableOf(caption string, head []g.Node, rows []Row, more ...g.Node) g.Node {
 			html.THead(html.Tr(g.Map(head, func(h g.Node) g.Node { return html.Th(html.Scope("col"), h) }))),
 			html.TBody(append(more, g.Map(rows, Row.Node))...),
 		),
-		g.If(len(rows) == 0, html.P(html.Class("empty"), g.Text("There are none."))),
+		g.If(len(rows) == 0 || len(more) > 0, html.P(html.Class("empty"), g.If(len(rows) > 0, g.Attr("hidden")), g.Text("There are none."))),
 	)
 }
 

@@ -13,9 +13,10 @@ import (
 // FieldTime is how browsers send a date with its time.
 const FieldTime = "2006-01-02T15:04"
 
-// Instant reads a time from a query or a form; without an offset it is UTC, and a date is its beginning, or for "to" its end.
+// Instant reads a time from a query or a form; without an offset it is UTC, and a date is its beginning, or for "to" its end. The plus of
+// an offset may have been left unescaped, so that it arrives as a space.
 func Instant(q url.Values, name string) (time.Time, error) {
-	v := strings.TrimSpace(q.Get(name))
+	v := strings.Replace(strings.TrimSpace(q.Get(name)), " ", "+", 1)
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", FieldTime} {
 		if t, err := time.Parse(layout, v); err == nil {
 			return t.UTC(), nil

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -107,11 +108,12 @@ func Remember(r *httpdoor.Request, to *httpdoor.Response) {
 	}
 }
 
-// WhyField asks why, and also who, where credentials do not say so: "why" and "by", as every operation is recorded with.
-func WhyField(r *httpdoor.Request) g.Node {
+// WhyField asks why, and also who, where credentials do not say so: "why" and "by", as every operation is recorded with, and what
+// of them was said already.
+func WhyField(r *httpdoor.Request, why, by string) g.Node {
 	who := Person(r)
 	return g.Group{
-		Field("Why", "why", "", html.Required(), html.MaxLength("1000"), html.AutoComplete("off")),
-		g.If(!who.Proven, Field("Your name", "by", who.Name, html.Required(), html.MaxLength("200"), html.AutoComplete("name"))),
+		Field("Why", "why", why, html.Required(), html.MaxLength("1000"), html.AutoComplete("off")),
+		g.If(!who.Proven, Field("Your name", "by", cmp.Or(by, who.Name), html.Required(), html.MaxLength("200"), html.AutoComplete("name"))),
 	}
 }

@@ -19,16 +19,20 @@ func Problem(r *httpdoor.Request, p *httpdoor.Problem) *httpdoor.Response {
 		return Redirect("/sign-in?next=" + url.QueryEscape(back(r)))
 	}
 	return Show(r, View{Title: p.Title, Status: p.Status, Body: []g.Node{
-		Notice("bad", sentence(p.Detail)),
-		g.If(len(p.Errors) > 0, html.Ul(g.Map(p.Errors, func(f httpdoor.FieldError) g.Node {
-			return html.Li(html.Code(g.Text(f.Field)), g.Text(" "+f.Message))
-		})...)),
+		Refusal(p),
 		html.P(html.A(html.Href("/"), g.Text("To the list of loops"))),
 	}})
 }
 
-// sentence begins with a capital letter and ends with a full stop.
-func sentence(text string) string {
+// Refusal says what is wrong, and with which fields.
+func Refusal(p *httpdoor.Problem) g.Node {
+	return Notice("bad", Sentence(p.Detail), g.If(len(p.Errors) > 0, html.Ul(g.Map(p.Errors, func(f httpdoor.FieldError) g.Node {
+		return html.Li(html.Code(g.Text(f.Field)), g.Text(" "+f.Message))
+	})...)))
+}
+
+// Sentence begins with a capital letter and ends with a full stop.
+func Sentence(text string) string {
 	if text == "" {
 		return ""
 	}

@@ -7,7 +7,6 @@ package web
 
 import (
 	"bytes"
-	"encoding/csv"
 	"io"
 	"mime"
 	"net/http"
@@ -50,34 +49,6 @@ func FormOf(r *httpdoor.Request) Form {
 	return JSON
 }
 
-// Table answers with rows as CSV. Cells that a spreadsheet would take for a formula are written as text.
-func Table(name string, head []string, rows [][]string) *httpdoor.Response {
-	var b bytes.Buffer
-	w := csv.NewWriter(&b)
-	_ = w.Write(head) // a buffer always takes it
-	for _, row := range rows {
-		cells := make([]string, len(row))
-		for i, cell := range row {
-			cells[i] = harmless(cell)
-		}
-		_ = w.Write(cells)
-	}
-	w.Flush()
-	return &httpdoor.Response{
-		ContentType: "text/csv; charset=utf-8", Body: b.Bytes(),
-		Header: http.Header{"Content-Disposition": {`attachment; filename=` + strconv.Quote(name+".csv")}, "Cache-Control": {"no-store"}},
-	}
-}
-
-func harmless(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		if _, err := strconv.ParseFloat(cell, 64); err != nil {
-			return "'" + cell
-		}
-	}
-	return cell
-}
-
 // Section is one of the links at the top of each page.
 type Section struct{ Path, Name string }
 
@@ -92,7 +63,8 @@ type View struct {
 	Title string
 	// Section is the path of the section that the page belongs to.
 	Section string
-	// Live is an address of server-sent events: where scripts run, the parts of the page whose ids they name are replaced.
+	// Live is an address of server-sent events: where scripts run, the parts of the page whose ids they name are replaced. Where they
+	// cannot be heard, the page says so and asks again.
 	Live string
 	// Status defaults to 200.
 	Status int
@@ -148,11 +120,22 @@ func (p *Rendered) frame() g.Node {
 		html.Body(
 			html.A(html.Class("skip"), html.Href("#main"), g.Text("Skip to content")),
 			p.header(),
-			html.Main(html.ID("main"), html.TabIndex("-1"), g.If(p.view.Live != "", html.Data("live", p.view.Live)),
-				html.H1(g.Text(p.view.Title)), g.Group(p.view.Body)),
+			html.Main(html.ID("main"), html.TabIndex("-1"), p.live(),
+				html.H1(g.Text(p.view.Title)), g.If(p.view.Live != "", html.P(html.Class("stale"), html.Role("status"))), g.Group(p.view.Body)),
 			html.Footer(g.Text("All times are in UTC. "), html.A(html.Href("/openapi.yaml"), g.Text("API"))),
 		),
 	))
+}
+
+// listenAgain is after how many seconds at least a page asks again to be kept up to date where that was refused, and at most
+// after twice as many: not all pages at once ask a console that is there again.
+const listenAgain = 15
+
+func (p *Rendered) live() g.Node {
+	if p.view.Live == "" {
+		return nil
+	}
+	return g.Group{html.Data("live", p.view.Live), html.Data("again", strconv.Itoa(listenAgain))}
 }
 
 func (p *Rendered) header() g.Node {

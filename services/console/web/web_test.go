@@ -2,10 +2,12 @@ package web_test
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -68,17 +70,51 @@ func TestTheFormIsWhatTheCallerPrefers(t *testing.T) {
 }
 
 func TestASpreadsheetTakesNoCellForAFormula(t *testing.T) {
-	answer := web.Table("loops", []string{"id", "count"}, [][]string{
-		{"=HYPERLINK(\"https://evil.example\")", "1"}, {"+1+2", "-5"}, {"@SUM(A1)", "+4.5"}, {"-x", "2"}, {"\tx", "3"}, {"plain, with \"quotes\"", "4"},
-	})
-	want := "id,count\n" +
-		"\"'=HYPERLINK(\"\"https://evil.example\"\")\",1\n'+1+2,-5\n'@SUM(A1),+4.5\n'-x,2\n'\tx,3\n\"plain, with \"\"quotes\"\"\",4\n"
-	if got := string(answer.Body.([]byte)); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	for cell, want := range map[string]string{
+		`=HYPERLINK("https://evil.example")`: `"'=HYPERLINK(""https://evil.example"")"`, "+1+2": `"'+1+2"`, "@SUM(A1)": `"'@SUM(A1)"`, "-x": `"'-x"`, "-": `"'-"`,
+		"＝1+1": `"'＝1+1"`, "＋1": `"'＋1"`, "－1": `"'－1"`, "＠x": `"'＠x"`, "−x": `"'−x"`,
+		"  =1": `"'  =1"`, "\u00a0=1": "\"'\u00a0=1\"", "\ufeff=1": "\"'\ufeff=1\"", `"=1"`: `"'""=1"""`, "'=1": `"''=1"`, "\x00=1": "\"'\x00=1\"",
+		"\tx": "\"'\tx\"", "\rx": "\"'\rx\"", "\n=x": "\"'\n'=x\"",
+		"a,=1": `"a,'=1"`, "a;=1": `"a;'=1"`, "a; =1": `"a;' =1"`, "a|@x": `"a|'@x"`, "a\t=1": "\"a\t'=1\"", "a\n=1": "\"a\n'=1\"", `a";=1`: `"a"";'=1"`,
+		"-Inf": `"'-Inf"`, "-0x1": `"'-0x1"`,
+		// what stays as it is
+		"": "", "L-1": "L-1", "-5": "-5", "+4.5": "+4.5", "-1.5e-7": "-1.5e-7", "1=1": "1=1", "a@example.com": "a@example.com", "2026-07-24T09:30:00Z": "2026-07-24T09:30:00Z",
+		"late; -5 degrees": `"late;' -5 degrees"`, "1;-2": `"1;-2"`, "a, b": `"a, b"`, `a "b"`: `"a ""b"""`, " a": `" a"`, "a;b": `"a;b"`, "it's": `"it's"`, "••••": "••••",
+	} {
+		answer := web.Table("loops", []string{"id", "count"}, [][]string{{cell, "1"}})
+		if got := string(answer.Body.([]byte)); got != "id,count\n"+want+",1\n" {
+			t.Errorf("%q is written as %q", cell, got)
+		}
 	}
-	if d := answer.Header.Get("Content-Disposition"); d != `attachment; filename="loops.csv"` {
+	if d := web.Table("loops", nil, nil).Header.Get("Content-Disposition"); d != `attachment; filename="loops.csv"` {
 		t.Error(d)
 	}
+}
+
+// FuzzNoCellIsAFormula reads what was written as spreadsheets of all countries do, also those for which the quotes do not count.
+func FuzzNoCellIsAFormula(f *testing.F) {
+	for _, seed := range []string{"=1", "a;=1", `";=1`, "x\n\t=1", "1;-2;=3", "-1", "'", "\u200b＝1", "a,\"\",=1"} {
+		f.Add(seed)
+	}
+	number := regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+	f.Fuzz(func(t *testing.T, cell string) {
+		written := string(web.Table("x", []string{"a", "b"}, [][]string{{"L-1", cell}}).Body.([]byte))
+		rows, err := csv.NewReader(strings.NewReader(written)).ReadAll()
+		if err != nil || len(rows) != 2 || len(rows[1]) != 2 {
+			t.Fatalf("%q is no row of two cells: %v", written, err)
+		}
+		if plain := strings.ReplaceAll(rows[1][1], "'", ""); plain != strings.ReplaceAll(strings.ReplaceAll(cell, "\r\n", "\n"), "'", "") {
+			t.Errorf("%q is read as %q", cell, rows[1][1])
+		}
+		for _, separators := range []string{",", ";", "|", "\t", ",;|\t\r\n"} {
+			for _, piece := range strings.FieldsFunc(written, func(r rune) bool { return strings.ContainsRune(separators+"\r\n", r) }) {
+				bare := strings.Trim(piece, ` "`)
+				if bare != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(bare)[0]) && !number.MatchString(bare) {
+					t.Errorf("%q: separated by %q, %q is a formula", written, separators, piece)
+				}
+			}
+		}
+	})
 }
 
 func TestOnlyPathsOfThisHostAreLocal(t *testing.T) {
@@ -137,7 +173,7 @@ func TestAPageHasItsPolicyAndNothingThatItForbids(t *testing.T) {
 
 func TestWhoIsNotKnownIsAskedAndRemembered(t *testing.T) {
 	nobody := request("/dead-letters/1")
-	if got := render(t, web.WhyField(nobody)); !strings.Contains(got, `name="why"`) || !strings.Contains(got, `name="by"`) {
+	if got := render(t, web.WhyField(nobody, "", "")); !strings.Contains(got, `name="why"`) || !strings.Contains(got, `name="by"`) {
 		t.Error(got)
 	}
 	nobody.ContentType, nobody.Body = "application/x-www-form-urlencoded", []byte("by=Ada+Lovelace%3B&why=x")
@@ -151,12 +187,12 @@ func TestWhoIsNotKnownIsAskedAndRemembered(t *testing.T) {
 	if who := web.Person(again); who.Name != "Ada Lovelace;" || who.Proven || !who.Operates {
 		t.Errorf("%+v", who)
 	}
-	if got := render(t, web.WhyField(again)); !strings.Contains(got, `value="Ada Lovelace;"`) {
+	if got := render(t, web.WhyField(again, "", "")); !strings.Contains(got, `value="Ada Lovelace;"`) {
 		t.Error(got)
 	}
 	proven := request("/dead-letters/1")
 	proven.User = "ada"
-	if got := render(t, web.WhyField(proven)); strings.Contains(got, `name="by"`) {
+	if got := render(t, web.WhyField(proven, "", "")); strings.Contains(got, `name="by"`) {
 		t.Error(got)
 	}
 }
@@ -198,6 +234,18 @@ func TestWhyTheReadModelDoesNotAnswerIsForTheLogAlone(t *testing.T) {
 	}
 	if !errors.Is(err, inner) || !strings.Contains(err.Error(), "Ada") {
 		t.Errorf("the log is told %v", err)
+	}
+}
+
+func TestAPlusThatArrivesAsASpaceIsOne(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-07-24T09:30:00 02:00": "2026-07-24T07:30:00Z", "2026-07-24T09:30:00+02:00": "2026-07-24T07:30:00Z", " 2026-07-24T09:30 ": "2026-07-24T09:30:00Z",
+		"2026-07-24 09:30": "", "2026-07-24T09:30:00 02:00 x": "", "2026-07-24 ": "2026-07-24T00:00:00Z",
+	} {
+		got, err := web.Instant(url.Values{"from": {text}}, "from")
+		if (err == nil) != (want != "") || err == nil && got.Format(time.RFC3339) != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
 	}
 }
 

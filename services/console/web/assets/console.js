@@ -92,53 +92,121 @@
     const copy = part.cloneNode(true);
     copy.classList.remove("fresh");
     if (!copy.className) copy.removeAttribute("class");
-    delete copy.dataset.into;
     for (const t of copy.querySelectorAll("time[data-ago]")) t.textContent = "";
     for (const d of copy.querySelectorAll("details")) d.open = false;
     for (const all of copy.querySelectorAll("input[data-all]")) all.hidden = true;
     return copy.outerHTML;
   }
 
-  // Each part replaces the one with its id. One that is new goes to the top of the place that it names.
-  function apply(text) {
+  // Where links lead elsewhere and nothing else has changed, they are told so: one that is being pressed stays where it is.
+  function relink(old, fresh) {
+    const copy = old.cloneNode(true), to = [...fresh.querySelectorAll("a[href]")].map((a) => a.getAttribute("href"));
+    const lead = (a, i) => i in to && a.setAttribute("href", to[i]);
+    copy.querySelectorAll("a[href]").forEach(lead);
+    if (said(copy) !== said(fresh)) return false;
+    old.querySelectorAll("a[href]").forEach(lead);
+    return true;
+  }
+
+  function replace(old, fresh) {
+    if (busy(old) || said(old) === said(fresh) || relink(old, fresh)) return;
+    keep(old, fresh);
+    const where = focusIn(old);
+    old.replaceWith(fresh);
+    refocus(fresh, where);
+    show(fresh);
+  }
+
+  function show(fresh) {
+    fresh.classList.add("fresh");
+    countOn(fresh);
+  }
+
+  function parsed(text) {
     const template = document.createElement("template");
     template.innerHTML = text;
-    for (const fresh of [...template.content.children]) {
+    return [...template.content.children];
+  }
+
+  // Each part replaces the one with its id.
+  function apply(text) {
+    for (const fresh of parsed(text)) {
       const old = fresh.id && document.getElementById(fresh.id);
-      if (old) {
-        if (busy(old) || said(old) === said(fresh)) continue;
-        keep(old, fresh);
-        const where = focusIn(old);
-        old.replaceWith(fresh);
-        refocus(fresh, where);
-      } else if (fresh.dataset.into) {
-        const into = document.getElementById(fresh.dataset.into);
-        if (!into) continue;
-        into.prepend(fresh);
-        const empty = into.closest(".scroll")?.querySelector(".empty");
-        if (empty) empty.remove();
-      } else {
-        continue;
-      }
-      fresh.classList.add("fresh");
-      countOn(fresh);
+      if (old) replace(old, fresh);
     }
     ticked();
   }
 
+  // A list becomes what it would be if the page were loaded anew: the rows that are sent are new or have changed, and the order
+  // names all that the page has.
+  function list(text) {
+    const [sent] = parsed(text), into = document.getElementById(sent.dataset.rows);
+    if (!into) return;
+    for (const fresh of [...sent.children]) {
+      const old = document.getElementById(fresh.id);
+      if (old) replace(old, fresh);
+    }
+    const rows = [], region = into.closest(".scroll");
+    for (const id of sent.dataset.order.split(" ").filter(Boolean)) {
+      const fresh = sent.querySelector("#" + CSS.escape(id)), row = document.getElementById(id) || fresh;
+      if (row) rows.push(row);
+      if (row === fresh && row) show(row);
+    }
+    const here = new Set(rows);
+    for (const row of [...into.children]) {
+      if (here.has(row)) continue;
+      if (row.contains(document.activeElement)) region.focus({ preventScroll: true }); // and not the beginning of the page
+      row.remove();
+    }
+    arrange(into, rows);
+    region.querySelector(".empty").hidden = rows.length > 0;
+    ticked();
+  }
+
+  // The row with the focus stays where it is and the others go around it: what is moved loses the focus.
+  function arrange(into, rows) {
+    const from = Math.max(rows.findIndex((row) => row.contains(document.activeElement)), 0);
+    if (rows.length && !rows[from].isConnected) into.prepend(rows[from]);
+    for (let i = from - 1; i >= 0; i--) if (rows[i].nextElementSibling !== rows[i + 1]) rows[i + 1].before(rows[i]);
+    for (let i = from + 1; i < rows.length; i++) if (rows[i - 1].nextElementSibling !== rows[i]) rows[i - 1].after(rows[i]);
+  }
+
   // Only pages that are looked at are kept up to date: browsers open few connections to one host.
-  let source;
+  let source, again, failures = 0;
 
   function listen() {
+    clearTimeout(again);
     if (source || document.hidden || !main?.dataset.live) return;
     source = new EventSource(main.dataset.live);
     source.addEventListener("parts", (event) => apply(event.data));
-    source.addEventListener("end", stop);
+    source.addEventListener("rows", (event) => list(event.data));
+    source.addEventListener("open", () => {
+      failures = 0;
+      tell("");
+    });
+    source.addEventListener("error", failed);
   }
 
   function stop() {
+    clearTimeout(again);
     if (source) source.close();
     source = undefined;
+  }
+
+  // Streams end, and the browser listens again at once. Where it is refused, by a proxy before a console that is started anew, or
+  // by one that keeps enough pages up to date, it would never try again; and where it goes on failing it would not say so.
+  function failed(event) {
+    if (event.target !== source) return;
+    const refused = source.readyState === EventSource.CLOSED;
+    if (++failures > 1 || refused) tell("Not kept up to date, trying again.");
+    if (!refused) return;
+    stop();
+    again = setTimeout(listen, main.dataset.again * 1000 * (1 + Math.random()));
+  }
+
+  function tell(text) {
+    const line = main.querySelector(".stale");
+    if (line.textContent !== text) line.textContent = text;
   }
 
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
