@@ -125,8 +125,8 @@ func (c *Client) judge(call Call, a Answer) error {
 const (
 	maxCode    = 64
 	maxMessage = 300
-	// maxRaw bounds what Redact has to read.
-	maxRaw = 4096
+	// maxRaw bounds in bytes what Redact has to read, which is more than is said: what is masked gets shorter.
+	maxRaw = 16 << 10
 )
 
 func words(call Call, a Answer, page bool) (code, message string) {
@@ -137,14 +137,26 @@ func words(call Call, a Answer, page bool) (code, message string) {
 		return Words(code, maxCode, call.Personal...), "its words are not repeated here, since they may name people"
 	}
 	if message == "" && !page {
-		message = string(a.Body[:min(len(a.Body), maxRaw)])
+		message = string(a.Body[:min(len(a.Body), maxRaw+1)])
 	}
 	return Words(code, maxCode, call.Personal...), Words(message, maxMessage, call.Personal...)
 }
 
 // Words makes a vendor's text fit for a fault: on one line, redacted, and at most limit characters long.
 func Words(s string, limit int, personal ...string) string {
-	return clip(Redact(plain(clip(s, maxRaw)), personal...), limit)
+	return clip(Redact(plain(readable(s)), personal...), limit)
+}
+
+// readable is as much of a text as is read. It ends after a whole word, since half an address is not recognised.
+func readable(s string) string {
+	if len(s) <= maxRaw {
+		return s
+	}
+	s = s[:maxRaw]
+	if end := strings.LastIndexAny(s, " \t\r\n\"',;<>"); end > 0 {
+		s = s[:end]
+	}
+	return s + "…"
 }
 
 func join(parts ...string) string {

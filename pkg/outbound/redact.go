@@ -1,15 +1,9 @@
 package outbound
 
 import (
-	"encoding/json"
-	"fmt"
-	"html"
-	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -25,7 +19,7 @@ var patterns = []struct {
 	{regexp.MustCompile(`(?i)\b(https?://)(?:[^\s/?#"'<>@]*@)?([^\s/?#"'<>@]+)[/?#][^\s"'<>]*`), "$1$2/[…]"},
 	// Survey links without their host: qualtrics.md §3.7.
 	{regexp.MustCompile(`(?i)(?:/jfe/form/|/SE/?\?|\bQ_DL=)[^\s"'<>]*`), "[link]"},
-	{regexp.MustCompile(`[^\s<>"'(),;:=]+(?:@|%40)[^\s<>"'(),;:&]+`), "[e-mail]"},
+	{regexp.MustCompile(`(?i)[^\s<>"'(),;:=]+(?:@|%(?:25)*40|\\+u0040|&(?:amp;)*(?:#0*64|#x0*40|commat);)[^\s<>"'(),;:&]+`), "[e-mail]"},
 	// International, (area) number, 0area number, and three groups. Ids, dates and times stay: a person needs them.
 	{regexp.MustCompile(`(^|[^\w-])(?:\+\d[\d ()./-]{5,}\d|\(\d{2,5}\)[ -]?\d[\d -]{4,}\d|0\d{1,4}[ /-]\d[\d /-]{4,}\d|\d{3}[-. ]\d{3}[-. ]\d{4}\b)`), "$1[phone]"},
 	// SAP names the person who holds a lock: odata-v2.md §3.
@@ -33,8 +27,16 @@ var patterns = []struct {
 }
 
 // Redact masks what must not be in an error: e-mail addresses, phone numbers as people write them, tokens, cookies,
-// survey links and the path and query of every URL, and each of the personal texts of three characters or more
-// wherever it occurs, whatever its case.
+// survey links and the path and query of every URL, and of the personal texts:
+//
+//   - each as a whole, from three characters or two letters on, and each of its lines. Those of up to five characters must be
+//     words of their own, so that Tom is not found in customer;
+//   - its beginning, where s has at least ten characters of it, or three with an ellipsis after them;
+//   - any twelve characters or more of it in a row, if they are not of one word.
+//
+// What is found is masked to the ends of its words. Only letters, digits and symbols count, whatever their case and accents,
+// and however s writes them: as JSON, XML and HTML, or in a URL, more than once too. The words of a name may stand in any
+// order and by themselves, so give them as [Names].
 func Redact(s string, personal ...string) string {
 	s = redactPersonal(s, personal)
 	for _, p := range patterns {
@@ -43,89 +45,29 @@ func Redact(s string, personal ...string) string {
 	return s
 }
 
-func redactPersonal(s string, personal []string) string {
-	folded := strings.Map(fold, s)
-	hidden := make([]bool, len(folded))
-	found := false
-	for _, text := range spellings(personal) {
-		text = strings.Map(fold, text)
-		for from := 0; ; {
-			at := strings.Index(folded[from:], text)
-			if at < 0 {
-				break
-			}
-			for i := range text {
-				hidden[from+at+i] = true
-			}
-			found = true
-			_, size := utf8.DecodeRuneInString(text)
-			from += at + size // they may overlap
+// Answers gives a text whose lines may be "question: answer", as a whole and each answer by itself, as personal texts for
+// [Redact].
+func Answers(text string) []string {
+	all := []string{text}
+	for line := range strings.Lines(text) {
+		if _, answer, ok := strings.Cut(line, ": "); ok {
+			all = append(all, answer)
 		}
 	}
-	if !found {
-		return s
-	}
-	var b strings.Builder
-	at, before := 0, false
-	for _, r := range s {
-		switch {
-		case !hidden[at]:
-			b.WriteRune(r)
-		case !before:
-			b.WriteString("[personal]")
-		}
-		before = hidden[at]
-		at += utf8.RuneLen(fold(r))
-	}
-	return b.String()
+	return all
 }
 
-// fold gives letters that differ in case alone the same rune.
-func fold(r rune) rune {
-	least := r
-	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-		least = min(least, f)
-	}
-	return least
-}
-
-// spellings gives each text of three characters or more in the forms in which a vendor may repeat it: on one line, line by
-// line, and as JSON, XML and parts of a URL write it.
-func spellings(texts []string) []string {
+// Names gives the names of people, each as a whole and word by word, as personal texts for [Redact].
+func Names(names ...string) []string {
 	var all []string
-	for _, t := range texts {
-		t = strings.ToValidUTF8(t, "")
-		parts := append([]string{t, plain(t)}, strings.FieldsFunc(t, func(c rune) bool { return c == '\n' || c == '\r' })...)
-		for _, p := range parts {
-			if p = strings.TrimSpace(p); utf8.RuneCountInString(p) < 3 {
-				continue
-			}
-			escaped, _ := json.Marshal(p) // a text always encodes
-			inner := string(escaped[1 : len(escaped)-1])
-			all = append(all, p, inner, ascii(inner), html.EscapeString(p), inXML.Replace(p), url.QueryEscape(p), url.PathEscape(p))
+	for _, name := range names {
+		all = append(all, name)
+		if words := strings.FieldsFunc(name, func(r rune) bool { return !counts(r) && !unicode.IsMark(r) }); len(words) > 1 {
+			all = append(all, words...)
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
-
-// ascii writes what is in a JSON string as writers do that take no risk: \u00eb for ë.
-func ascii(escaped string) string {
-	var b strings.Builder
-	for _, r := range escaped {
-		if r < utf8.RuneSelf {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-	}
-	return b.String()
-}
-
-// inXML writes the named references, where html.EscapeString has the numbers of quotes.
-var inXML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&apos;")
 
 // plain puts a text on one line without control characters: it ends up in a message header.
 func plain(s string) string {

@@ -27,7 +27,7 @@ type Contact struct {
 }
 
 func (c Contact) personal() []string {
-	return append(slices.Collect(maps.Values(c.EmbeddedData)), c.FirstName, c.LastName, c.Email, c.Phone)
+	return slices.AppendSeq(append(outbound.Names(c.FirstName, c.LastName), c.Email, c.Phone), maps.Values(c.EmbeddedData))
 }
 
 // ContactIDs are the two ids of a contact in a list (qualtrics.md §2.10).

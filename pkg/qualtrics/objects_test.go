@@ -50,7 +50,7 @@ func TestRefusedContactIsNotShown(t *testing.T) {
 	})
 	_, err := c.CreateContact(t.Context(), list, ada)
 	f := wantClass(t, err, fault.Refused)
-	if want := "create contact: 400 Bad Request: X_1: [personal] [personal] of [personal], [personal], [personal], CRM-4711 is not valid"; f.Reason != want {
+	if want := "create contact: 400 Bad Request: X_1: [personal] [personal] of [personal], [personal], +[personal], CRM-4711 is not valid"; f.Reason != want {
 		t.Errorf("reason %q\nwant   %q", f.Reason, want)
 	}
 }

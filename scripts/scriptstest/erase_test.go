@@ -45,6 +45,13 @@ func TestEraseForgetsAPersonAndPrintsTheReceipt(t *testing.T) {
 	if left := b.Messages(topology.Events, ">"); len(left) != 1 || !strings.Contains(string(left[0].Data), "B1") {
 		t.Errorf("%d events are left", len(left))
 	}
+	b.Publish(subjects.SurveyResponseReceived, `{"responseId":"R_1","values":{"why":"late"}}`)
+	b.Publish(subjects.OrderCompleted, `{"serviceOrder":"1","contactPerson":"1000456"}`)
+	b.Publish(subjects.SurveyLinkCreated, `{"requestId":"C1","link":"https://survey.example/1"}`)
+	mustRun(t, "", "erase", "--response-id", "R_1", "--request-id", "C1", "--contact-id", "1000456", "--by", "eve", "--why", "asked")
+	if left := b.Messages(topology.Events, ">"); len(left) != 1 {
+		t.Errorf("%d events are left of a person who is named by ids", len(left)-1)
+	}
 	for _, args := range [][]string{{}, {"ada@example.com"}, {"--why", "x"}, {"ada@example.com", "ben@example.com", "--why", "x"}, {"7", "--why", "x"}} {
 		if r := run(t, "", "erase", args...); r.exit != 2 || !strings.Contains(r.err+r.out, "usage") {
 			t.Errorf("%v: %+v", args, r)

@@ -28,6 +28,8 @@ type Recognition struct {
 	InNote bool
 	// Recipient is an employee id, e-mail address or username, never a name (§6).
 	Recipient string
+	// Aliases are what else the recipient is called: not sent, and kept out of errors, as the Personal of an [outbound.Call].
+	Aliases []string
 	// Giver is an employee id or e-mail address; empty is the company's recognition bot.
 	Giver string
 	// Note is what the customer said, without our reference.
@@ -59,7 +61,9 @@ func (r Recognition) tags() []string {
 }
 
 // personal is what must not be repeated in an error.
-func (r Recognition) personal() []string { return []string{r.Recipient, r.Giver, r.Note, r.Title} }
+func (r Recognition) personal() []string {
+	return slices.Concat(r.Aliases, outbound.Answers(r.Note), []string{r.Recipient, r.Giver, r.Title})
+}
 
 // Submitted is a recognition that Awardco took. ID is empty where the answer does not tell it (§3.1).
 type Submitted struct {

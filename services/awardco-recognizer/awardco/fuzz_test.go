@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/outbound"
 	"github.com/closeloop/closeloop/pkg/outbound/outboundtest"
 	"github.com/closeloop/closeloop/pkg/settings"
 	"github.com/closeloop/closeloop/services/awardco-recognizer/awardco"
@@ -23,7 +24,7 @@ func FuzzAnswer(f *testing.F) {
 		{200, "application/json", `{"taskId":7}` + outboundtest.Next + `{"status":"completed","paginatedApiBaseUrl":"https://vendor.example/r?x=1","totalPages":2}` + outboundtest.Next + "Recognition Id,Tags\nREC-1,\"a;ref-R_1\"\n"},
 		{200, "application/json", `{"taskId":"../x"}` + outboundtest.Next + `{"paginatedApiBaseUrl":"https://evil.example/","totalPages":1}`}, {200, "application/json", `{"taskId":1}` + outboundtest.Next + `{"status":"error","errorCode":{},"message":"rep@example.com"}`},
 		{200, "application/json", `{"taskId":1}` + outboundtest.Next + `{"status":"completed","totalPages":-1}`}, {200, "application/json", `{"taskId":1}` + outboundtest.Next + `{"status":"completed","paginatedApiBaseUrl":"https://vendor.example/","totalPages":99999999}` + outboundtest.Next + "a\n\"b"},
-		{200, "text/html", "<html>"}, {400, "application/json", `{"message":"Ada Lovelace rep@example.com"}`}, {401, "", ""}, {500, "", "rep@example.com"}, {200, "application/json", strings.Repeat("[", 5000) + strings.Repeat("]", 5000)},
+		{200, "text/html", "<html>"}, {400, "application/json", `{"message":"Ada Lovelace rep@example.com"}`}, {400, "application/json", `{"message":"Brewster, Grace cannot receive recognitions"}`}, {401, "", ""}, {500, "", "rep@example.com"}, {200, "application/json", strings.Repeat("[", 5000) + strings.Repeat("]", 5000)},
 	} {
 		f.Add(s.status, s.contentType, []byte(s.body))
 	}
@@ -31,7 +32,7 @@ func FuzzAnswer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	personal := []string{"Ada Lovelace", "rep@example.com", "secret-key"}
+	personal := []string{"Ada Lovelace", "Brewster", "rep@example.com", "secret-key"}
 	f.Fuzz(func(t *testing.T, status int, contentType string, content []byte) {
 		vendor := func() *outboundtest.Vendor { return outboundtest.Of(t, status, contentType, "", content) }
 		client := func() *awardco.Client {
@@ -39,7 +40,7 @@ func FuzzAnswer(f *testing.F) {
 			v.Most = 1100 // pages of users are bounded by their number
 			return awardco.New(v.Client("/api"), base, settings.SecretOf("secret-key"))
 		}
-		r := awardco.Recognition{Reference: "R_1", Recipient: "rep@example.com", Note: "Ada Lovelace", ProgramName: "p"}
+		r := awardco.Recognition{Reference: "R_1", Recipient: "rep@example.com", Aliases: outbound.Names("Grace Brewster"), Note: "Ada Lovelace", ProgramName: "p"}
 		_, err := client().Submit(t.Context(), r)
 		outboundtest.Sound(t, err, personal...)
 		if (status < 300 || status > 999) && (fault.Is(err, fault.Transient) || fault.Is(err, fault.Down)) {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/closeloop/closeloop/pkg/fault"
+	"github.com/closeloop/closeloop/pkg/outbound"
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/services/awardco-recognizer/awardco"
 	"github.com/closeloop/closeloop/services/awardco-recognizer/recipients"
@@ -21,7 +22,7 @@ func (r *recognizer) prepare(ctx context.Context, m *eventsv1.RecognitionRequest
 	s := r.settings
 	rec := awardco.Recognition{
 		Reference: m.GetResponseId(), InNote: s.reference() == referenceNote, Giver: s.Giver, Public: s.Public,
-		Amount: int64(m.GetAmount()),
+		Amount: int64(m.GetAmount()), Aliases: aliasesOf(m.GetRecipient()),
 	}
 	rec.ProgramID, rec.ProgramName = s.programOf(m)
 	if rec.ProgramID == "" && rec.ProgramName == "" {
@@ -37,6 +38,10 @@ func (r *recognizer) prepare(ctx context.Context, m *eventsv1.RecognitionRequest
 	}
 	rec.Recipient, err = r.recipients.Resolve(ctx, identityOf(m))
 	return rec, err
+}
+
+func aliasesOf(to *eventsv1.Recipient) []string {
+	return append(outbound.Names(to.GetName()), to.GetEmail(), to.GetUsername(), to.GetEmployeeId())
 }
 
 func identityOf(m *eventsv1.RecognitionRequested) recipients.Identity {

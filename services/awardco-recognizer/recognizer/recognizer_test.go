@@ -434,3 +434,33 @@ func TestACallThatTheFleetsLimitsHeldBackWasNeverSent(t *testing.T) {
 		t.Errorf("%d calls", n)
 	}
 }
+
+// TestWhatTheVendorCallsTheRecipientIsNotSaid holds that neither log nor dead letter nor the answer at the door names them, by
+// whatever of the request Awardco calls them.
+func TestWhatTheVendorCallsTheRecipientIsNotSaid(t *testing.T) {
+	for said, want := range map[string]string{
+		"Grace Hopper cannot receive recognitions":           "[personal] cannot receive recognitions",
+		"Hopper, Grace cannot receive recognitions":          "[personal], [personal] cannot receive recognitions",
+		"ghopper1 <rep@example.com> is archived":             "[personal] <[personal]> is archived",
+		"The note 'Thank you for the q...' is too long":      "The note '[personal]...' is too long",
+		"Invalid value: \"for the quick help\" is no reason": "Invalid value: \"[personal]\" is no reason",
+	} {
+		t.Run(said, func(t *testing.T) {
+			f := start(t, nil)
+			f.awards.Refuse(recognize, refused(400, said))
+			answer := f.Post("/awardco/recognitions", strings.Replace(praise, `"email"`, `"username":"ghopper1","email"`, 1), "Prefer", "wait=20").Want(422).Body
+			letter := f.Dead(1)[0]
+			f.Stop()
+			if !strings.Contains(letter.Reason, want) {
+				t.Errorf("the reason is %q", letter.Reason)
+			}
+			for where, text := range map[string]string{"log": f.Log(), "answer": answer, "letter": letter.Reason} {
+				for _, personal := range []string{"Hopper", "Grace", "ghopper1", "rep@", "quick"} {
+					if strings.Contains(text, personal) {
+						t.Errorf("%s: %s", where, text)
+					}
+				}
+			}
+		})
+	}
+}

@@ -143,7 +143,7 @@ func vendorsWords(f *fault.Fault, t Task) string {
 			words = strings.TrimPrefix(strings.TrimPrefix(words, ours), ": ")
 		}
 	}
-	return quoted.ReplaceAllString(outbound.Redact(words, t.Subject, t.Text), "")
+	return quoted.ReplaceAllString(outbound.Redact(words, t.Personal()...), "")
 }
 
 // speaksOf tells whether a text holds the party's id and, near it, a word for such a party.

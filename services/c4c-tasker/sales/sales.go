@@ -26,6 +26,9 @@ type Task struct {
 	Due      time.Time
 }
 
+// Personal is what must not be repeated in an error.
+func (t Task) Personal() []string { return append(outbound.Answers(t.Text), t.Subject) }
+
 // Created is a task that exists.
 type Created struct {
 	// ObjectID is the key, ID the number that people see. The names are part of the ledger.

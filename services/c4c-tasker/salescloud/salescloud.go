@@ -147,7 +147,7 @@ func (c *Client) Create(ctx context.Context, t sales.Task) (sales.Created, error
 }
 
 func (c *Client) create(ctx context.Context, operation, set string, records int, body map[string]any, into any, t sales.Task) error {
-	return sales.Locked(c.odata.DeepInsert(ctx, operation, set, records, body, into, t.Subject, t.Text))
+	return sales.Locked(c.odata.DeepInsert(ctx, operation, set, records, body, into, t.Personal()...))
 }
 
 const textSet = "TasksTextCollectionCollection"

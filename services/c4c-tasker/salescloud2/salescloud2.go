@@ -253,7 +253,7 @@ func (c *Client) write(ctx context.Context, operation, path string, body any, t 
 	}
 	answer, err := c.login.do(ctx, outbound.Call{
 		Operation: operation, Method: http.MethodPost, Path: path, Body: encoded, ContentType: "application/json",
-		Write: true, JSON: true, Words: words, Personal: []string{t.Subject, t.Text},
+		Write: true, JSON: true, Words: words, Personal: t.Personal(),
 	})
 	return answer, sales.Locked(err)
 }

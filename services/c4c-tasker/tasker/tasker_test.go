@@ -357,3 +357,29 @@ func TestSettingsThatCannotWorkAreRefusedByName(t *testing.T) {
 func TestREADMEListsTheSettings(t *testing.T) {
 	settingstest.CheckREADME(t, "../README.md", tasker.Define().Settings)
 }
+
+// TestWhatTheVendorRepeatsInPartIsNotSaid holds that neither log nor dead letter nor the answer at the door has words of the
+// customer's that SAP Sales Cloud cuts, or takes out of what it was sent.
+func TestWhatTheVendorRepeatsInPartIsNotSaid(t *testing.T) {
+	for name, c := range map[string]struct{ said, want string }{
+		"cut":       {"Property Text has invalid value 'My daughter Annika was very late for the b...': longer than 40 characters", "Property Text has invalid value '[personal]...': longer than 40 characters"},
+		"one line":  {"Line 'Annika Berg' of Text is refused", "Line '[personal]' of Text is refused"},
+		"a passage": {"Text must not contain 'because of your courier'", "Text must not contain '[personal]'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, nil)
+			f.sales.Refuse(create, refused(400, c.said))
+			said := f.Post("/c4c/task", `{"responseId":"R_1","subject":"Late","text":"Who: Annika Berg\nMy daughter Annika was very late for the ball because of your courier."}`, "Prefer", "wait=20").Want(422).Body
+			letter := f.Dead(1)[0]
+			f.Stop()
+			if !strings.Contains(letter.Reason, c.want) {
+				t.Errorf("the reason is %q", letter.Reason)
+			}
+			for where, text := range map[string]string{"log": f.Log(), "answer": said, "letter": letter.Reason} {
+				if strings.Contains(text, "Annika") || strings.Contains(text, "courier") {
+					t.Errorf("%s: %s", where, text)
+				}
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/fault"
 	"github.com/closeloop/closeloop/pkg/odata"
+	"github.com/closeloop/closeloop/pkg/outbound"
 )
 
 // Contact is a person as one origin knows them (sap-marketing-cloud.md §4).
@@ -45,7 +46,7 @@ func (c *Client) WriteContacts(ctx context.Context, all []Contact) []error {
 		key := "ContactOriginData(ContactOrigin=" + url.PathEscape(odata.Quote(p.Origin)) + ",ContactID=" + url.PathEscape(odata.Quote(p.ID)) + ")"
 		records[i] = one{
 			odata.Request{Method: http.MethodPut, Path: key, Body: p.body(c.Form)},
-			[]string{p.ID, p.Email, p.FirstName, p.LastName},
+			append(outbound.Names(p.FirstName, p.LastName), p.ID, p.Email),
 		}
 	}
 	errs := c.independently(ctx, c.Contacts, "write contacts", records)

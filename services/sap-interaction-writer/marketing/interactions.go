@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/closeloop/closeloop/pkg/fault"
@@ -89,14 +88,9 @@ func (i Interaction) body(form Form) map[string]any {
 	return b
 }
 
-// personal lists what must never appear in an error text; of an answer, each line of "question: text".
+// personal lists what must never appear in an error text.
 func (i Interaction) personal() []string {
-	all := slices.AppendSeq([]string{i.Link, i.Content, i.ContactID}, maps.Values(i.Custom))
-	for line := range strings.Lines(i.Content) {
-		_, text, _ := strings.Cut(line, ": ")
-		all = append(all, text)
-	}
-	return all
+	return slices.AppendSeq(append(outbound.Answers(i.Content), i.Link, i.ContactID), maps.Values(i.Custom))
 }
 
 // InteractionsPerCall is the most interactions that one [Client.Write] should be given.

@@ -41,6 +41,27 @@ func quoting(vendor, method string, status int) string {
 	return fmt.Sprintf(`{"vendor":%q,"method":%q,"kind":"status","status":%d,"times":1,"body":%q}`, vendor, method, status, message)
 }
 
+// quotingInPart is a vendor that repeats of what it was told of her only some, cut at a number of characters and in another
+// order. Nothing but a call that has the text contains meets it, so that it repeats nothing that it was not told.
+func quotingInPart(vendor string) string {
+	said := map[string]struct{ contains, message string }{
+		landscape.Qualtrics:  {ada["last name"], `invalid: LEAKPROOFOVA, Zadaleak or 'Leakproofo...', zada.leakproof&#64;example.com`},
+		landscape.Marketing:  {ada["answer"], `invalid: 'the courier left it z...', then 'left it zin the rain'`},
+		landscape.SalesCloud: {ada["answer"], `invalid: 'the courier left it z...' (Leakproofo...), then 'left it zin the rain'`},
+		landscape.Awardco:    {ada["answer"], `invalid: 'the courier left it z...' of ZADALEAK, then 'left it zin the rain'`},
+	}[vendor]
+	body, _ := json.Marshal(map[string]any{ // texts always encode
+		"error": map[string]any{"message": map[string]string{"value": said.message}},
+		"meta":  map[string]any{"error": map[string]string{"errorMessage": said.message}}, "message": said.message,
+	})
+	return fmt.Sprintf(`{"vendor":%q,"contains":%q,"kind":"status","status":422,"times":1,"body":%q}`, vendor, said.contains, body)
+}
+
+// parts are what a vendor that repeats some of what it was told may have let out.
+var parts = map[string]string{
+	"name, cut": "leakproofo", "name": ada["last name"], "answer, cut": "the courier left it z", "answer's end": "left it zin", "address in HTML": "zada.leakproof&#",
+}
+
 // TestNothingPersonalIsSaid plays a campaign at debug level, then lets every vendor refuse, fail and vanish while it is asked
 // about one person, and every door be asked wrongly; nothing known of anybody, and no secret, may be in a log line, a metric,
 // a span, an error at a door, the reason of a dead letter, or what services tell about their work.
@@ -65,7 +86,7 @@ func TestNothingPersonalIsSaid(t *testing.T) {
 	}
 	for vendor, knock := range vendors {
 		for i, fault := range []string{
-			quoting(vendor, "", http.StatusBadRequest), quoting(vendor, "POST", http.StatusUnprocessableEntity),
+			quoting(vendor, "", http.StatusBadRequest), quoting(vendor, "POST", http.StatusUnprocessableEntity), quotingInPart(vendor),
 			fmt.Sprintf(`{"vendor":%q,"kind":"lost-answer","times":1}`, vendor), fmt.Sprintf(`{"vendor":%q,"kind":"truncated","times":1}`, vendor),
 			fmt.Sprintf(`{"vendor":%q,"kind":"html","times":1}`, vendor), quoting(vendor, "", http.StatusServiceUnavailable),
 			quoting(vendor, "", http.StatusUnauthorized),
@@ -95,6 +116,9 @@ func TestNothingPersonalIsSaid(t *testing.T) {
 	personal := personalIn(books)
 	for what, text := range ada {
 		personal["her "+what] = text
+	}
+	for what, text := range parts {
+		personal["of her "+what] = text
 	}
 	maps.Copy(personal, secrets)
 	personal["a session of SAP"] = "sap_sessionid"
