@@ -47,13 +47,17 @@ func DueSubject(service string) string { return "retry.due." + service }
 func DeadLetterSubject(service string) string { return "deadletter." + service }
 
 // OperationSubject is where it is recorded what a person did with one dead letter, named by its sequence: kind is
-// deadletter for what was decided, sent for that a replay has been published, look for that its body was read.
+// deadletter for what was decided, sent for that a replay has been published, look for that its body was read. What is about no
+// letter has 0: try, for that rules were tried over recorded answers.
 func OperationSubject(kind string, letter uint64) string {
 	return "operation." + kind + "." + strconv.FormatUint(letter, 10)
 }
 
 // ErasureSubject is where it is recorded how far one erasure is, and in the end its receipt.
 func ErasureSubject(id string) string { return "operation.erasure." + id }
+
+// SignOutSubject is where it is recorded that somebody ended a session.
+func SignOutSubject(session string) string { return "operation.signout." + session }
 
 // JobSubject is where it is recorded how far a decision about many dead letters is, and in the end what came of it.
 func JobSubject(id string) string { return "operation.job." + id }
