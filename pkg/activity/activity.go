@@ -29,8 +29,8 @@ const (
 	Done       = "done"
 	Erased     = "erased"
 	Retry      = "retry"       // it failed, and is tried again at Next
-	Held       = "held"        // somebody else is at it, or it is handed back
-	Paused     = "paused"      // its vendor is out
+	Held       = "held"        // somebody else is at it, it waits for its turn, or it is handed back: Reason says which
+	Paused     = "paused"      // its vendor is out, which it found, or was known (class busy) so that it was not tried
 	Suspect    = "suspect"     // it was in hand when a process ended
 	DeadLetter = "dead letter" // a person must decide
 	NotSettled = "not settled" // the broker delivers it again
@@ -142,11 +142,12 @@ type Limit struct {
 
 // RuleSet is a file of rules as its service has it in force, told when that changes and every hour.
 type RuleSet struct {
-	Service string    `json:"service"`
-	Name    string    `json:"name"` // of the file
-	Hash    string    `json:"hash"`
-	Source  string    `json:"source"`
-	Since   time.Time `json:"since"`
+	Service string `json:"service"`
+	Name    string `json:"name"` // of the file
+	Hash    string `json:"hash"`
+	Source  string `json:"source"`
+	// Since is when the service that tells it loaded it: at its start, or when the file had changed.
+	Since time.Time `json:"since"`
 	// Refused is why a later file was not put in force, "" where the latest is in force.
 	Refused string    `json:"refused,omitempty"`
 	At      time.Time `json:"at"`

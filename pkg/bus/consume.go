@@ -307,9 +307,14 @@ func (c *Consuming) admit(deliveries []*delivery) (granted int, err error) {
 	if c.draining.Load() {
 		return 0, &fault.Fault{Class: fault.Busy, Reason: "handed back: the service is stopping"}
 	}
-	granted, round, wait := c.enter(c.gates.of(deliveries[0].subject), len(deliveries))
+	g := c.gates.of(deliveries[0].subject)
+	granted, round, wait := c.enter(g, len(deliveries))
 	if granted == 0 {
-		return 0, &fault.Fault{Class: fault.Busy, Reason: "waiting for the vendor to come back", After: wait}
+		f := &fault.Fault{Class: fault.Busy, Vendor: g.vendor.Name, Reason: "waiting for its turn, since the vendor was out until now", After: wait}
+		if !g.isOpen() {
+			f.Reason, f.Err = "waiting for the vendor to come back", errVendorOut
+		}
+		return 0, f
 	}
 	for _, d := range deliveries[:granted] {
 		d.entered = round

@@ -22,6 +22,9 @@ import (
 // errSuspect stands for a message that was delivered too often without ever being settled.
 var errSuspect = fault.New(fault.Busy, "delivered repeatedly without an outcome")
 
+// errVendorOut is the cause why an event was not handled while its vendor is out.
+var errVendorOut = errors.New("the vendor is out")
+
 const (
 	// suspectLimit rounds in a row that ended without an outcome, and the event is taken for what ends the process. So many,
 	// since a process may also be killed every few seconds for reasons of its own.
@@ -71,6 +74,9 @@ func (c *Consuming) settle(d *delivery, err error, took time.Duration) {
 		outcome, delay, err = c.pause(ctx, d, f)
 	case f.Class == fault.Busy:
 		outcome, delay = activity.Held, max(f.After, time.Second)
+		if errors.Is(err, errVendorOut) {
+			outcome = activity.Paused
+		}
 		err = c.hold(ctx, d, delay, f.Class)
 	default:
 		if f.Class == fault.NotYet {

@@ -125,6 +125,28 @@ func TestAWaveIsToldOnceWithTheCallsThatItsEventsShare(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotTriedSinceItsVendorIsOutIsToldSo(t *testing.T) {
+	t.Parallel()
+	broker := bustest.Start(t, topology.Settings{})
+	for i := range 2 {
+		broker.Publish(subject, fmt.Sprintf(`{"responseId":"R_%d","subject":"x"}`, i))
+	}
+	var calls atomic.Int32
+	consume(t, broker.Bus(service), bus.Consumer{Parallel: 1, Vendors: []bus.Vendor{{Name: "sap-sales-cloud"}}, Handle: func(context.Context, event.Event) error {
+		calls.Add(1)
+		return &fault.Fault{Class: fault.Throttled, Vendor: "sap-sales-cloud", Reason: "429", After: time.Hour}
+	}})
+	attempts := told[activity.Attempt](t, broker, activity.KindAttempt, 2)
+	for i, class := range []fault.Class{fault.Throttled, fault.Busy} {
+		if h := attempts[i].Events[0]; h.Outcome != activity.Paused || h.Class != class || h.Vendor != "sap-sales-cloud" || h.Next.Before(time.Now().Add(time.Minute)) {
+			t.Errorf("%d is told as %+v", i, h)
+		}
+	}
+	if calls.Load() != 1 {
+		t.Errorf("%d were tried", calls.Load())
+	}
+}
+
 func TestAVendorIsToldOutUntilItIsBack(t *testing.T) {
 	t.Parallel()
 	for class, state := range map[fault.Class]string{fault.Down: activity.Out, fault.Throttled: activity.Throttled} {
