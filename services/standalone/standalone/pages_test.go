@@ -21,7 +21,7 @@ func TestNoPageKeepsAnybodyOut(t *testing.T) {
 	in.signIn("Loops")
 	kinds := in.each(in.examine)
 	for _, wanted := range []string{
-		"/loops", "/loops/{id}", "/numbers", "/vendors", "/dead-letters", "/dead-letters?", "/dead-letters/{id}", "/dead-letters/jobs", "/rules", "/operations",
+		"/loops", "/loops/{id}", "/numbers", "/vendors", "/dead-letters", "/dead-letters?", "/dead-letters/{id}", "/dead-letters/jobs", "/rules", "/operations", "/erasures",
 	} {
 		if !slices.Contains(kinds, wanted) {
 			t.Errorf("no link leads to %s", wanted)
@@ -56,9 +56,15 @@ var following = []struct {
 	))},
 	{"a job that waits", "/dead-letters", slices.Concat(change, sample)},
 	{"jobs", "/dead-letters/jobs", nil},
-	{"a change of the rules", "/rules", steps(rewrite(`"Delivery too late"`, `"Wrong price"`), press("Try"), headed("What the change would do"))},
-	{"rules that cannot be read", "/rules", steps(rewrite(`when:`, `whn:`), press("Try"), headed("The change cannot be tried"))},
+	{"a change of the rules", "/rules", slices.Concat(tried, steps(headed("What the change would do")))},
+	{"rules that cannot be read", "/rules", steps(rewrite(`when:`, `whn:`), write(`#try input[name="why"]`, "fewer questions"), press("Try"), headed("The change cannot be tried"))},
 	{"operations", "/operations", nil},
+	{"an erasure that is asked for wrongly", "/erasures", steps(
+		write(`#ask input[name="why"]`, "asked by letter, file 17"), chromedp.Click(chromedp.CSS(`#ask input[name="sure"]`)),
+		press("Forget this person"), chromedp.WaitVisible(chromedp.CSS(`#ask .error`)),
+	)},
+	{"an erasure", "/erasures", erased},
+	{"erasures", "/erasures", nil},
 }
 
 func steps(all ...chromedp.Action[chromedp.Void]) []chromedp.Action[chromedp.Void] { return all }
@@ -71,6 +77,16 @@ var change = steps(
 
 // sample replays one of them first.
 var sample = steps(write(`input[name="why"]`, "The survey had the accounts of last year"), press("Replay one first"), chromedp.WaitVisible(chromedp.CSS("#continue")))
+
+// tried changes the rules, and tries that.
+var tried = steps(rewrite(`"Delivery too late"`, `"Wrong price"`), write(`#try input[name="why"]`, "The survey asks otherwise from May"), press("Try"))
+
+// erased asks for somebody who was never heard of to be forgotten, and waits for the receipt.
+var erased = steps(
+	write(`#ask input[name="email"]`, "nobody@example.com"), write(`#ask input[name="why"]`, "asked by letter, file 17"),
+	chromedp.Click(chromedp.CSS(`#ask input[name="sure"]`)), press("Forget this person"), headed("Erasure "),
+	chromedp.WaitVisible(chromedp.Search(`//section[@id="standing"]//*[contains(@class, "notice") and contains(., "done")]`)),
+)
 
 // rewrite changes the rules that are to be tried.
 func rewrite(old, fresh string) chromedp.Action[chromedp.Void] {
