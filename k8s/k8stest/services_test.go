@@ -119,7 +119,7 @@ func known(t *testing.T, name string) map[string]bool {
 }
 
 // others are variables of the language and of its libraries.
-var others = []string{"GOMEMLIMIT"}
+var others = []string{"GOMEMLIMIT", "GOGC"}
 
 // serviceOf is the name of the service that a workload runs, empty for the broker.
 func serviceOf(w workload) string {
