@@ -136,7 +136,7 @@ func words(call Call, a Answer, page bool) (code, message string) {
 	if call.Mute {
 		return Words(code, maxCode, call.Personal...), "its words are not repeated here, since they may name people"
 	}
-	if message == "" && !page {
+	if message == "" && !page && !call.Grants {
 		message = string(a.Body[:min(len(a.Body), maxRaw+1)])
 	}
 	return Words(code, maxCode, call.Personal...), Words(message, maxMessage, call.Personal...)

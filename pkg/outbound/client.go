@@ -85,6 +85,9 @@ type Call struct {
 	// Mute leaves the vendor's words out of faults, but for a code: of a call that is about many people they may name one in a
 	// way that Personal does not know.
 	Mute bool
+	// Grants says that the answer may hold a token, which nobody can mask before it is known: of one that is a fault only what Words
+	// finds is repeated.
+	Grants bool
 	// Expect says that an answer, whatever its status, is one the caller handles: Do gives it without a fault.
 	Expect func(Answer) bool
 	// InsteadOf tells of an answer without a fault how many calls one by one would have done the same, where that is more than

@@ -254,3 +254,21 @@ func TestAClientSecretThatIsReplacedInItsFileIsUsed(t *testing.T) {
 	replace("invented-secret")
 	bustest.Eventually(t, "the new secret", func() bool { _, err := c.WhoAmI(t.Context()); return err == nil })
 }
+
+func TestWhatComesInPlaceOfATokenIsNotRepeated(t *testing.T) {
+	for body, want := range map[string]string{
+		"granted to you: abc123def456": "", `{"error":"invalid_client","error_description":"no such client"}`: "no such client",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write([]byte(body))
+		}))
+		t.Cleanup(s.Close)
+		c := newClient(t, s.URL, nil, qualtrics.Options{OAuth: &qualtrics.OAuth{ClientID: "invented-client", ClientSecret: settings.SecretOf("invented-secret")}})
+		_, err := c.WhoAmI(t.Context())
+		if err == nil || strings.Contains(err.Error(), "abc123") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", body, err)
+		}
+	}
+}

@@ -93,7 +93,7 @@ func (l *login) current() string {
 // fetch logs in. The form of the answer is not documented; the forms that are known of such services are read.
 func (l *login) fetch(ctx context.Context) (string, error) {
 	answer, err := l.out.Do(ctx, outbound.Call{
-		Operation: "fetch token", Path: Root + "/iam-service/token", Header: l.basic(), JSON: true, Words: words,
+		Operation: "fetch token", Path: Root + "/iam-service/token", Header: l.basic(), JSON: true, Words: words, Grants: true,
 	})
 	if fault.Is(err, fault.Refused) || fault.Is(err, fault.Forbidden) { // no message's fault
 		f := *fault.From(err)

@@ -48,7 +48,15 @@ func FuzzAnswer(f *testing.F) {
 		}
 		sound := func(err error) {
 			t.Helper()
-			outboundtest.Sound(t, err, "secret-token", "secret-password")
+			var secrets []string
+			if version%3 > 0 {
+				secrets = append(secrets, "secret-password")
+			}
+			// What looks like our token may never have been granted.
+			if version%3 == 2 && (status >= 200 && status < 300 || err != nil && !strings.Contains(err.Error(), "fetch token")) {
+				secrets = append(secrets, "secret-token")
+			}
+			outboundtest.Sound(t, err, secrets...)
 		}
 		created, err := cloud().Create(t.Context(), t1)
 		sound(err)

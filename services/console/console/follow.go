@@ -12,15 +12,8 @@ import (
 	"github.com/closeloop/closeloop/services/console/streamread"
 )
 
-const (
-	// batchMessages and batchBytes are what one request for messages may bring.
-	batchMessages = streamread.Most
-	batchBytes    = 8 << 20
-	// batchPatience is how long it may take.
-	batchPatience = 10 * time.Second
-	// stale is how long what was read may be told while no more can be read.
-	stale = 30 * time.Second
-)
+// stale is how long what was read may be told while no more can be read.
+const stale = 30 * time.Second
 
 // follower reads a stream from its beginning, without a consumer: the service has no right to make one, and a stream that
 // is read whole at each start needs no place kept.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/closeloop/closeloop/pkg/activity"
 	"github.com/closeloop/closeloop/pkg/bus"
@@ -23,6 +22,7 @@ import (
 	eventsv1 "github.com/closeloop/closeloop/proto-events/closeloop/events/v1"
 	"github.com/closeloop/closeloop/proto-events/subjects"
 	"github.com/closeloop/closeloop/services/console/loops"
+	"github.com/closeloop/closeloop/services/console/streamread"
 )
 
 // searched are the streams that hold messages about people; letters come before what was done with them, and what services
@@ -548,46 +548,31 @@ func (f *forgetter) scan(ctx context.Context, e *Erasure, name string, from uint
 		if err := f.alive(ctx, e); err != nil {
 			return 0, err
 		}
-		if more, err = f.batch(ctx, name, &read, show); err != nil {
+		messages, err := streamread.Next(ctx, f.bus.JetStream(), name, read+1)
+		if err != nil {
 			return 0, fmt.Errorf("reading %s: %w", name, err)
 		}
+		for _, m := range messages {
+			show(m)
+			read = m.Sequence
+		}
+		more = len(messages) > 0
 	}
 	if read >= last {
 		return read, nil
 	}
 	// The rest was deleted, or the replica that answered does not have it yet: then it is read the next time.
-	info, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
+	deleted, info, err := streamread.Deleted(ctx, stream)
 	if err != nil {
 		return 0, fmt.Errorf("reading %s: %w", name, err)
 	}
 	if info.State.FirstSeq > last {
 		return last, nil
 	}
-	for read < last && (slices.Contains(info.State.Deleted, read+1) || read+1 < info.State.FirstSeq) {
+	for read < last && (slices.Contains(deleted, read+1) || read+1 < info.State.FirstSeq) {
 		read++
 	}
 	return read, nil
-}
-
-// batch reads what comes next, and tells whether there was any.
-func (f *forgetter) batch(ctx context.Context, name string, read *uint64, show func(*jetstream.RawStreamMsg)) (more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, batchPatience)
-	defer cancel()
-	messages, err := jetstreamext.GetBatch(ctx, f.bus.JetStream(), name, batchMessages, jetstreamext.GetBatchSeq(*read+1), jetstreamext.GetBatchMaxBytes(batchBytes))
-	if err != nil {
-		return false, err
-	}
-	for m, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		show(m)
-		*read, more = m.Sequence, true
-	}
-	return more, nil
 }
 
 // ask passes the erasure on to the vendors that have an interface for it. By now nobody makes anything for the person any

@@ -17,6 +17,7 @@ import (
 	"github.com/closeloop/closeloop/pkg/event"
 	"github.com/closeloop/closeloop/pkg/logging"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/console/streamread"
 )
 
 // newForgetter gives one whose clock moves at each look by so much.
@@ -47,7 +48,7 @@ func TestAConsoleThatLooksForLongSaysThatItIsAtIt(t *testing.T) {
 	t.Parallel()
 	broker := bustest.Start(t, topology.Settings{})
 	const batches = 6
-	for i := range batches * batchMessages {
+	for i := range batches * streamread.Most {
 		if _, err := broker.JS.PublishAsync(subjects.SurveyLinkRequested, fmt.Appendf(nil, `{"requestId":"%d","contact":{"email":"ben@example.com"}}`, i)); err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +64,7 @@ func TestAConsoleThatLooksForLongSaysThatItIsAtIt(t *testing.T) {
 	if found, err := f.search(t.Context(), e); err != nil || found {
 		t.Fatal(found, err)
 	}
-	if e.LookedAt[topology.Events] != batches*batchMessages {
+	if e.LookedAt[topology.Events] != batches*streamread.Most {
 		t.Fatalf("looked at %v", e.LookedAt)
 	}
 	if e.sequence < 2+batches/2 {
