@@ -48,14 +48,18 @@ var (
 	number  = regexp.MustCompile(`^\s*[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*$`)
 )
 
-// harmless gives a cell in which nothing is taken for a formula: an apostrophe before it makes a spreadsheet show a text.
+// harmless gives a cell in which nothing is taken for a formula: an apostrophe before it makes a spreadsheet show a text. A number
+// is one as a whole cell only: +0;0 is a formula where the comma separates.
 func harmless(cell string) string {
-	safe := piece.ReplaceAllStringFunc(cell, func(p string) string {
-		if formula.MatchString(p) && !number.MatchString(p) {
-			return "'" + p
-		}
-		return p
-	})
+	safe := cell
+	if !number.MatchString(cell) {
+		safe = piece.ReplaceAllStringFunc(cell, func(p string) string {
+			if formula.MatchString(p) {
+				return "'" + p
+			}
+			return p
+		})
+	}
 	if safe != "" && strings.ContainsRune("\t\r\n", rune(safe[0])) { // which are stripped, and the rest is looked at
 		return "'" + safe
 	}
