@@ -34,9 +34,6 @@ var published = map[string]int{
 	"erasures":          20,
 }
 
-// PublishedLimits gives the groups and their published limits, in calls a minute (qualtrics.md §4.1).
-func PublishedLimits() map[string]int { return maps.Clone(published) }
-
 // The kinds of limit.
 const (
 	// LeakyBucket fills with each call and empties evenly (qualtrics.md §2.7: so Qualtrics is said to behave).
@@ -56,7 +53,7 @@ type Limits struct {
 	Enforced bool `json:"enforced"`
 	// Kind is bucket (or empty), fixed or sliding.
 	Kind string `json:"kind"`
-	// Calls are the calls allowed in a window by group, in place of what [PublishedLimits] gives; 0 lifts a limit.
+	// Calls are the calls allowed in a window by group, in place of the published ones; 0 lifts a limit.
 	Calls map[string]int `json:"calls"`
 	// Window is the time that Calls are for; 0 means a minute.
 	Window time.Duration `json:"window"`
