@@ -97,7 +97,7 @@ func (c *Client) Batch(ctx context.Context, operation string, steps []Step, pers
 	}
 	errs := make([]error, len(steps))
 	for i, s := range steps {
-		errs[i] = readStep(answer, parts[i], s, personal)
+		errs[i] = readStep(answer, parts[i], s)
 	}
 	return errs, nil
 }
@@ -185,7 +185,7 @@ func splitParts(contentType string, body []byte) ([]part, error) {
 }
 
 // readStep gives what became of a step. A changeset that failed has one part for all its operations.
-func readStep(whole *outbound.Answer, p part, s Step, personal []string) error {
+func readStep(whole *outbound.Answer, p part, s Step) error {
 	parts := []part{p}
 	if s.writes() && p.media() == multipartMixed {
 		var err error
@@ -198,7 +198,7 @@ func readStep(whole *outbound.Answer, p part, s Step, personal []string) error {
 		if err != nil {
 			return err
 		}
-		if err := judge(inner, s.writes(), personal); err != nil {
+		if err := judge(inner, s.writes()); err != nil {
 			return err
 		}
 		if i >= len(s) || len(parts) != len(s) {
@@ -244,7 +244,7 @@ func (p part) answer(whole *outbound.Answer) (*outbound.Answer, error) {
 }
 
 // judge is what outbound does with the answer to a single call.
-func judge(a *outbound.Answer, write bool, personal []string) error {
+func judge(a *outbound.Answer, write bool) error {
 	class := outbound.Classify(a.Status, write)
 	switch {
 	case class == "":
@@ -257,7 +257,7 @@ func judge(a *outbound.Answer, write bool, personal []string) error {
 	if message == "" {
 		message = string(a.Body)
 	}
-	for _, word := range []string{outbound.Words(code, 64, personal...), outbound.Words(message, 300, personal...)} {
+	for _, word := range []string{a.Words(code, 64), a.Words(message, 300)} {
 		if word != "" {
 			texts = append(texts, word)
 		}

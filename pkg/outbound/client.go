@@ -70,7 +70,7 @@ type Call struct {
 	// URL is an absolute address in place of base URL, Path and Query, for pages that a vendor names by address. The
 	// call's headers go there, so whoever sets it has checked scheme and host.
 	URL string
-	// Header is sent as it is.
+	// Header is sent as it is. What is a credential in it never appears in an error, even where the vendor repeats it.
 	Header http.Header
 	// Body is what is sent; nil means no body.
 	Body []byte
@@ -295,6 +295,7 @@ func (c *Client) heed(ctx context.Context, call Call, a *Answer) {
 func (c *Client) exchange(ctx context.Context, call Call) (*Answer, error) {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	call.Personal = slices.Concat(call.Personal, credentials(call.Header))
 	var w wire
 	req, err := c.request(w.watch(limited), call)
 	if err != nil {
@@ -394,6 +395,9 @@ func (a *Answer) Decode(v any) error {
 	}
 	return a.Malformed("%s", Redact(err.Error(), a.personal...))
 }
+
+// Words is [Words] for a text of this answer: what was personal in the call, or a credential of ours, is masked.
+func (a *Answer) Words(s string, limit int) string { return Words(s, limit, a.personal...) }
 
 // Malformed makes the fault for an answer that says success but is not what is documented. After a write that is
 // [fault.Unknown], since the write was done; after a read it is [fault.Transient].

@@ -295,6 +295,31 @@ func TestRefusalCarriesTheVendorsWordsWithoutPersonalData(t *testing.T) {
 	}
 }
 
+func TestCredentialsThatTheVendorRepeatsAreMasked(t *testing.T) {
+	for name, value := range map[string]string{
+		"X-Api-Token": "Kx81mmPq", "Authorization": "Bearer Kx81mmPq", "Apikey": "Kx81mmPq", "Cookie": "SAP_SESSIONID=Kx81mmPq; b=1", "X-Csrf-Token": "Kx81mmPq",
+		"X-Of-The-Customer": "Kx81mmPq",
+	} {
+		call := write()
+		call.Header = http.Header{name: {value}, "Accept": {"application/json"}}
+		_, err := answering(t, 400, nil, "application/json: no use for kx81mmPQ").Do(t.Context(), call)
+		if f := wantFault(t, err, fault.Refused); !strings.HasSuffix(f.Reason, "application/json: no use for [personal]") {
+			t.Errorf("%s: reason = %q", name, f.Reason)
+		}
+	}
+	r := http.Request{Header: http.Header{"X-Csrf-Token": {"fetch"}}}
+	r.SetBasicAuth("CLOSELOOP", "Kx81mmPq")
+	call := write()
+	call.Header = r.Header
+	answer, err := answering(t, 400, nil, "CLOSELOOP cannot fetch with Kx81mmPq "+r.Header.Get("Authorization")).Do(t.Context(), call)
+	if f := wantFault(t, err, fault.Refused); !strings.HasSuffix(f.Reason, "CLOSELOOP cannot fetch with [personal] Basic [personal]") {
+		t.Errorf("reason = %q", f.Reason)
+	}
+	if got := answer.Words("Kx81mmPq", 100); got != "[personal]" {
+		t.Errorf("words = %q", got)
+	}
+}
+
 func TestLongWordsAreCut(t *testing.T) {
 	c := answering(t, 400, nil, strings.Repeat("ö ", 5000))
 	_, err := c.Do(t.Context(), read())

@@ -1,6 +1,8 @@
 package outbound
 
 import (
+	"encoding/base64"
+	"net/http"
 	"regexp"
 	"strings"
 	"unicode"
@@ -64,6 +66,35 @@ func Names(names ...string) []string {
 		all = append(all, name)
 		if words := strings.FieldsFunc(name, func(r rune) bool { return !counts(r) && !unicode.IsMark(r) }); len(words) > 1 {
 			all = append(all, words...)
+		}
+	}
+	return all
+}
+
+// credentials gives what a vendor must not be quoted with of what it was sent: all but what says how to talk.
+func credentials(h http.Header) []string {
+	var all []string
+	for name, values := range h {
+		for _, value := range values {
+			switch name {
+			case "Accept", "Content-Type":
+			case "Authorization":
+				scheme, secret, _ := strings.Cut(value, " ")
+				all = append(all, secret)
+				if user, err := base64.StdEncoding.DecodeString(secret); err == nil && scheme == "Basic" {
+					_, password, _ := strings.Cut(string(user), ":")
+					all = append(all, password)
+				}
+			case "Cookie":
+				cookies, _ := http.ParseCookie(value)
+				for _, cookie := range cookies {
+					all = append(all, cookie.Value)
+				}
+			default:
+				if value != "fetch" { // in place of an X-Csrf-Token: odata-v2.md §2
+					all = append(all, value)
+				}
+			}
 		}
 	}
 	return all

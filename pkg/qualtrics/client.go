@@ -160,7 +160,7 @@ func decode[T any](c *Client, answer *outbound.Answer) (reply[T], error) {
 	if body.Result == nil {
 		return reply[T]{}, answer.Malformed("there is no result")
 	}
-	c.noticed(body.Meta.Notice)
+	c.noticed(answer, body.Meta.Notice)
 	return reply[T]{result: *body.Result, notice: body.Meta.Notice, answer: answer}, nil
 }
 

@@ -126,7 +126,7 @@ func FuzzAnswer(f *testing.F) {
 		{200, `{"result":{"id":"CID_1","contactLookupId":"CGC_1"}}`}, {200, `{"result":{"createdTransactions":{"transaction":{"id":"CTR_1"}},"unprocessedTransactions":{}}}`},
 		{200, `{"result":{"unprocessedTransactions":{"transaction":{"error":"E","errorMessage":"Adelaide ada@example.com"}}}}`}, {200, `{"result":{"id":"PGRS_1","contacts":{"unprocessed":["0",1]}}}`},
 		{200, `{"result":{"responseId":"R_1","values":{"status":0,"finished":1,"QID1":"late"},"labels":{}}}`}, {200, `{"result":{"responseId":"R_1","values":{"status":1e300}}}`}, {202, `{}`},
-		{400, `{"meta":{"error":{"errorCode":"BRE_0","errorMessage":"Adelaide ada@example.com https://x.example/y?token=abcdefgh"}}}`}, {401, `{}`}, {404, "<html>"},
+		{400, `{"meta":{"error":{"errorCode":"BRE_0","errorMessage":"Adelaide ada@example.com https://x.example/y?token=abcdefgh"}}}`}, {401, `{}`}, {300, "seCret-token"}, {404, "<html>"},
 		{200, `{"results":{"importReportEntries":[{"email":"a"}]},"skipToken":"a"}` + outboundtest.Next + `{"skipToken":"b"}` + outboundtest.Next + `{"skipToken":"a"}`},
 	}
 	for i := range calls {
@@ -152,14 +152,12 @@ func FuzzAnswer(f *testing.F) {
 		}
 		call := calls[int(which)%len(calls)]
 		err = call.do(t, c)
-		outboundtest.Sound(t, err, "ada@example.com", "secret-of-client")
+		outboundtest.Sound(t, err, "ada@example.com")
 		fetching := err != nil && strings.Contains(err.Error(), "fetch access token") // which tells nobody of her
 		if call.knows && !fetching {
 			outboundtest.Sound(t, err, "Adelaide")
 		}
-		if !fetching || status >= 200 && status < 300 { // else what looks like our token was never granted
-			outboundtest.Sound(t, err, "secret-token")
-		}
+		vendor.Silent(err, "secret-token", "secret-of-client")
 		if call.write && !oauth && (status < 300 || status > 999) && fault.Is(err, fault.Transient) {
 			t.Errorf("a write that was done would be done again: %v", err)
 		}

@@ -187,10 +187,10 @@ var hostInstead = regexp.MustCompile(`[A-Za-z0-9][A-Za-z0-9.-]*\.qualtrics\.com`
 
 // noticed raises the alarm, once, if Qualtrics has proxied a call: that works almost, and has damaged results
 // (qualtrics.md §2.1, §8 trap 16).
-func (c *Client) noticed(notice string) {
+func (c *Client) noticed(a *outbound.Answer, notice string) {
 	if !strings.Contains(strings.ToLower(notice), "proxied") || !c.proxied.CompareAndSwap(false, true) {
 		return
 	}
 	c.log.Error("Qualtrics proxies our calls, which damages results: set QUALTRICS_BASE_URL to the brand's own data center",
-		"host", hostInstead.FindString(notice), "notice", outbound.Words(notice, 300))
+		"host", hostInstead.FindString(notice), "notice", a.Words(notice, 300))
 }

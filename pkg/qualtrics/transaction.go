@@ -82,7 +82,7 @@ func (c *Client) CreateTransaction(ctx context.Context, t Transaction) (string, 
 		return "", err
 	}
 	if why, failed := r.result.Unprocessed[transactionKey]; failed {
-		return "", why.fault(r.answer, call)
+		return "", why.fault(r.answer, call.Operation)
 	}
 	id := r.result.Created[transactionKey].ID
 	if id == "" {
@@ -100,10 +100,10 @@ type unprocessed struct {
 	Message string `json:"errorMessage"`
 }
 
-func (u unprocessed) fault(a *outbound.Answer, call outbound.Call) *fault.Fault {
-	code, message := outbound.Words(u.Code, 64, call.Personal...), outbound.Words(u.Message, 300, call.Personal...)
+func (u unprocessed) fault(a *outbound.Answer, operation string) *fault.Fault {
+	code, message := a.Words(u.Code, 64), a.Words(u.Message, 300)
 	f := a.Fault(fault.Refused, "not processed: %s: %s", cmp.Or(code, "no code"), cmp.Or(message, "no message"))
-	f.Err = &outbound.StatusError{Vendor: f.Vendor, Operation: call.Operation, Status: a.Status, Code: code}
+	f.Err = &outbound.StatusError{Vendor: f.Vendor, Operation: operation, Status: a.Status, Code: code}
 	return f
 }
 

@@ -123,7 +123,7 @@ func (c *Client) Submit(ctx context.Context, r Recognition) (Submitted, error) {
 	if result.Success == nil && result.id() == "" { // neither a yes nor a no
 		return Submitted{}, answer.Malformed("it says neither success nor recognitionId")
 	}
-	return result.submitted(answer, r)
+	return result.submitted(answer)
 }
 
 // result is the answer to a recognition.
@@ -137,9 +137,9 @@ type result struct {
 func (r result) id() string { return cmp.Or(idText(r.RecognitionID), idText(r.ID)) }
 
 // submitted reads a refusal, which may come with status 200 (§9 trap 2), from the id of what was made.
-func (r result) submitted(answer *outbound.Answer, of Recognition) (Submitted, error) {
+func (r result) submitted(answer *outbound.Answer) (Submitted, error) {
 	if r.Success != nil && !*r.Success {
-		message := outbound.Words(r.Message, 300, of.personal()...)
+		message := answer.Words(r.Message, 300)
 		return Submitted{}, answer.Fault(fault.Refused, "not accepted: %s", cmp.Or(message, "no reason given"))
 	}
 	return Submitted{ID: r.id()}, nil

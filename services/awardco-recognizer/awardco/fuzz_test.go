@@ -24,7 +24,7 @@ func FuzzAnswer(f *testing.F) {
 		{200, "application/json", `{"taskId":7}` + outboundtest.Next + `{"status":"completed","paginatedApiBaseUrl":"https://vendor.example/r?x=1","totalPages":2}` + outboundtest.Next + "Recognition Id,Tags\nREC-1,\"a;ref-R_1\"\n"},
 		{200, "application/json", `{"taskId":"../x"}` + outboundtest.Next + `{"paginatedApiBaseUrl":"https://evil.example/","totalPages":1}`}, {200, "application/json", `{"taskId":1}` + outboundtest.Next + `{"status":"error","errorCode":{},"message":"rep@example.com"}`},
 		{200, "application/json", `{"taskId":1}` + outboundtest.Next + `{"status":"completed","totalPages":-1}`}, {200, "application/json", `{"taskId":1}` + outboundtest.Next + `{"status":"completed","paginatedApiBaseUrl":"https://vendor.example/","totalPages":99999999}` + outboundtest.Next + "a\n\"b"},
-		{200, "text/html", "<html>"}, {400, "application/json", `{"message":"Ada Lovelace rep@example.com"}`}, {400, "application/json", `{"message":"Brewster, Grace cannot receive recognitions"}`}, {401, "", ""}, {500, "", "rep@example.com"}, {200, "application/json", strings.Repeat("[", 5000) + strings.Repeat("]", 5000)},
+		{200, "text/html", "<html>"}, {400, "application/json", `{"message":"Ada Lovelace rep@example.com"}`}, {400, "application/json", `{"message":"Brewster, Grace cannot receive recognitions"}`}, {401, "", ""}, {500, "", "rep@example.com"}, {403, "text/plain", "nothing for Secret-key"}, {200, "application/json", strings.Repeat("[", 5000) + strings.Repeat("]", 5000)},
 	} {
 		f.Add(s.status, s.contentType, []byte(s.body))
 	}
@@ -47,12 +47,12 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("it may have been recognised, and would be again: %v", err)
 		}
 		look, err := client().Look(t.Context(), "R_1", "R_2", "")
-		outboundtest.Sound(t, err)
+		outboundtest.Sound(t, err, "secret-key")
 		if err != nil && look.Found || look.Found && look.Whole {
 			t.Errorf("found %+v, and %v", look, err)
 		}
 		users, err := client().Users(t.Context())
-		outboundtest.Sound(t, err)
+		outboundtest.Sound(t, err, "secret-key")
 		seen := map[string]bool{}
 		for _, u := range users {
 			if u.EmployeeID == "" || seen[u.EmployeeID] {

@@ -20,6 +20,8 @@ type Intake struct {
 	address  settings.Secret
 	key      IntakeKey
 	fields   map[string]string
+	// secrets are the parts of the address that may be a key.
+	secrets []string
 }
 
 // IntakeValues are what a field of the body may hold.
@@ -50,7 +52,18 @@ func NewIntake(calls *outbound.Client, address settings.Secret, key IntakeKey, f
 			return nil, fmt.Errorf("%s=%s: the value is none of %s", name, value, strings.Join(IntakeValues, ", "))
 		}
 	}
-	return &Intake{calls, address, key, fields}, nil
+	return &Intake{calls, address, key, fields, secretsOf(address.Reveal())}, nil
+}
+
+// secretsOf gives the parts of an address behind its host that are too long for words that everybody uses.
+func secretsOf(address string) []string {
+	const long = 8
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil
+	}
+	parts := strings.FieldsFunc(u.RequestURI(), func(r rune) bool { return strings.ContainsRune("/?&=", r) })
+	return slices.DeleteFunc(parts, func(part string) bool { return len(part) < long })
 }
 
 // IntakeHost gives scheme and host of an intake's address. The error does not show the address: it may be a key.
@@ -70,7 +83,7 @@ func (i *Intake) Submit(ctx context.Context, r Recognition) (Submitted, error) {
 	}
 	answer, err := i.outbound.Do(ctx, outbound.Call{
 		Operation: "external recognition", Method: http.MethodPost, URL: i.address.Reveal(), Header: i.key.header(), Write: true, JSON: true,
-		Body: body, ContentType: "application/json", Personal: r.personal(), Words: words,
+		Body: body, ContentType: "application/json", Personal: append(r.personal(), i.secrets...), Words: words,
 	})
 	if err != nil {
 		return Submitted{}, err
@@ -79,7 +92,7 @@ func (i *Intake) Submit(ctx context.Context, r Recognition) (Submitted, error) {
 	if json.Unmarshal(answer.Body, &told) != nil { // an empty or a plain answer is as good
 		return Submitted{}, nil
 	}
-	return told.submitted(answer, r)
+	return told.submitted(answer)
 }
 
 func (i *Intake) body(r Recognition) map[string]any {

@@ -99,7 +99,7 @@ func (c *Client) reportStatus(ctx context.Context, task string) (*reportDone, er
 	case status == "in progress", status == "":
 		return nil, nil
 	case status == "error":
-		return nil, answer.Fault(fault.Transient, "the report failed: %s %s", idText(s.ErrorCode), outbound.Words(s.Message, 300))
+		return nil, answer.Fault(fault.Transient, "the report failed: %s %s", answer.Words(idText(s.ErrorCode), 64), answer.Words(s.Message, 300))
 	}
 	return nil, answer.Malformed("its status is none of in progress, completed, error")
 }

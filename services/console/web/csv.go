@@ -45,11 +45,11 @@ var (
 	piece = regexp.MustCompile(`[^` + separators + `]+`)
 	// formula begins with one of the characters that make one, in any width, perhaps behind what is not seen or is stripped.
 	formula = regexp.MustCompile("^[\\s\\p{Z}\\p{Cc}\\p{Cf}\"'`]*[=+\\-@\u2212\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20]")
-	number  = regexp.MustCompile(`^\s*[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*$`)
+	number  = regexp.MustCompile(`^ *[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)? *$`)
 )
 
 // harmless gives a cell in which nothing is taken for a formula: an apostrophe before it makes a spreadsheet show a text. A number
-// is one as a whole cell only: +0;0 is a formula where the comma separates.
+// is one as a whole cell only: +0;0 is a formula where the comma separates, and so is +0 before a tab.
 func harmless(cell string) string {
 	safe := cell
 	if !number.MatchString(cell) {

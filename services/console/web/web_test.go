@@ -76,7 +76,7 @@ func TestASpreadsheetTakesNoCellForAFormula(t *testing.T) {
 		"  =1": `"'  =1"`, "\u00a0=1": "\"'\u00a0=1\"", "\ufeff=1": "\"'\ufeff=1\"", `"=1"`: `"'""=1"""`, "'=1": `"''=1"`, "\x00=1": "\"'\x00=1\"",
 		"\tx": "\"'\tx\"", "\rx": "\"'\rx\"", "\n=x": "\"'\n'=x\"",
 		"a,=1": `"a,'=1"`, "a;=1": `"a;'=1"`, "a; =1": `"a;' =1"`, "a|@x": `"a|'@x"`, "a\t=1": "\"a\t'=1\"", "a\n=1": "\"a\n'=1\"", `a";=1`: `"a"";'=1"`,
-		"+0;0": `"'+0;0"`, "1;-2": `"1;'-2"`, "-Inf": `"'-Inf"`, "-0x1": `"'-0x1"`,
+		"+0;0": `"'+0;0"`, "+0\t": "\"'+0\t\"", "-1\n": "\"'-1\n\"", "1;-2": `"1;'-2"`, "-Inf": `"'-Inf"`, "-0x1": `"'-0x1"`,
 		// what stays as it is
 		"": "", "L-1": "L-1", "-5": "-5", "+4.5": "+4.5", "-1.5e-7": "-1.5e-7", "1=1": "1=1", "a@example.com": "a@example.com", "2026-07-24T09:30:00Z": "2026-07-24T09:30:00Z",
 		"late; -5 degrees": `"late;' -5 degrees"`, "a, b": `"a, b"`, `a "b"`: `"a ""b"""`, " a": `" a"`, "a;b": `"a;b"`, "it's": `"it's"`, "••••": "••••",
@@ -93,7 +93,7 @@ func TestASpreadsheetTakesNoCellForAFormula(t *testing.T) {
 
 // FuzzNoCellIsAFormula reads what was written as spreadsheets of all countries do, also those for which the quotes do not count.
 func FuzzNoCellIsAFormula(f *testing.F) {
-	for _, seed := range []string{"=1", "a;=1", `";=1`, "x\n\t=1", "1;-2;=3", "-1", "+0;0", "'", "\u200b＝1", "a,\"\",=1"} {
+	for _, seed := range []string{"=1", "a;=1", `";=1`, "x\n\t=1", "1;-2;=3", "-1", "+0;0", "+0\t", "'", "\u200b＝1", "a,\"\",=1"} {
 		f.Add(seed)
 	}
 	number := regexp.MustCompile(`^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
