@@ -22,13 +22,31 @@ const (
 // Next gives the messages of a stream from a sequence on, in order: as many as one request brings, and none where there are none
 // any more, or the replica that answers does not have them yet. With an error come those that were read before it.
 func Next(ctx context.Context, js jetstream.JetStream, stream string, first uint64) ([]*jetstream.RawStreamMsg, error) {
+	return batch(ctx, js, stream, Most, jetstreamext.GetBatchSeq(first))
+}
+
+// NextOf is [Next] for the messages with one subject.
+func NextOf(ctx context.Context, js jetstream.JetStream, stream, subject string, first uint64) ([]*jetstream.RawStreamMsg, error) {
+	return batch(ctx, js, stream, Most, jetstreamext.GetBatchSeq(first), jetstreamext.GetBatchSubject(subject))
+}
+
+// Since gives the first message with a subject that was stored at a time or later, nil where there is none.
+func Since(ctx context.Context, js jetstream.JetStream, stream, subject string, at time.Time) (*jetstream.RawStreamMsg, error) {
+	messages, err := batch(ctx, js, stream, 1, jetstreamext.GetBatchStartTime(at), jetstreamext.GetBatchSubject(subject))
+	if err != nil || len(messages) == 0 {
+		return nil, err
+	}
+	return messages[0], nil
+}
+
+func batch(ctx context.Context, js jetstream.JetStream, stream string, most int, which ...jetstreamext.GetBatchOpt) ([]*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	messages, err := jetstreamext.GetBatch(ctx, js, stream, Most, jetstreamext.GetBatchSeq(first), jetstreamext.GetBatchMaxBytes(mostBytes))
+	messages, err := jetstreamext.GetBatch(ctx, js, stream, most, append(which, jetstreamext.GetBatchMaxBytes(mostBytes))...)
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*jetstream.RawStreamMsg, 0, Most)
+	all := make([]*jetstream.RawStreamMsg, 0, most)
 	for m, err := range messages {
 		if errors.Is(err, jetstreamext.ErrNoMessages) {
 			break

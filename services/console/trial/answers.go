@@ -7,19 +7,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/closeloop/closeloop/pkg/bus/topology"
 	"github.com/closeloop/closeloop/proto-events/subjects"
+	"github.com/closeloop/closeloop/services/console/streamread"
 )
 
-const (
-	// window is how many messages of EVENTS, of all kinds, are gone back at a time.
-	window = 8192
-	// batchMessages and batchBytes are what one request may bring: what is held at a time.
-	batchMessages = 250
-	batchBytes    = 1 << 20
-)
+// window is how many messages of EVENTS, of all kinds, are gone back at a time.
+const window = 8192
 
 // errEnough ends a reading early.
 var errEnough = errors.New("enough was read")
@@ -73,48 +68,28 @@ func (a answers) bounds(ctx context.Context, from, to time.Time) (first, end uin
 
 // since gives the first answer that was stored at that time or later, or else where there is none.
 func (a answers) since(ctx context.Context, at time.Time, none uint64) (uint64, error) {
-	sequence := none
-	err := a.batch(ctx, 1, func(m *jetstream.RawStreamMsg) error {
-		sequence = m.Sequence
-		return nil
-	}, jetstreamext.GetBatchStartTime(at))
-	return sequence, err
+	m, err := streamread.Since(ctx, a.js, topology.Events, subjects.SurveyResponseReceived, at)
+	if err != nil || m == nil {
+		return none, err
+	}
+	return m.Sequence, nil
 }
 
 // part takes the answers in begin <= s < end.
 func (a answers) part(ctx context.Context, begin, end uint64) error {
 	for next := begin; next < end; {
-		n := 0
-		err := a.batch(ctx, batchMessages, func(m *jetstream.RawStreamMsg) error {
-			n++
-			if next = m.Sequence + 1; next > end {
+		messages, err := streamread.NextOf(ctx, a.js, topology.Events, subjects.SurveyResponseReceived, next)
+		if err != nil || len(messages) == 0 {
+			return err
+		}
+		for _, m := range messages {
+			if m.Sequence >= end {
 				return nil
 			}
-			return a.take(ctx, m)
-		}, jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchMaxBytes(batchBytes))
-		if err != nil || n == 0 {
-			return err
-		}
-	}
-	return nil
-}
-
-// batch asks for the next answers, and gives them to take.
-func (a answers) batch(ctx context.Context, most int, take func(*jetstream.RawStreamMsg) error, options ...jetstreamext.GetBatchOpt) error {
-	options = append(options, jetstreamext.GetBatchSubject(subjects.SurveyResponseReceived))
-	messages, err := jetstreamext.GetBatch(ctx, a.js, topology.Events, most, options...)
-	if err != nil {
-		return err
-	}
-	for m, err := range messages {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := take(m); err != nil {
-			return err
+			if err := a.take(ctx, m); err != nil {
+				return err
+			}
+			next = m.Sequence + 1
 		}
 	}
 	return nil
