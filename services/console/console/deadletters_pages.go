@@ -543,23 +543,14 @@ func (p jobProgress) forms(r *httpdoor.Request, t typed) g.Node {
 
 // jobLive sends what changes on a job's page.
 func (d *desk) jobLive(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for page := newParts(to); ; {
+	return newParts(to).keep(ctx, poll, func() ([]web.Piece, bool) {
 		j, ok := d.jobs.book.find(r.Param("id"))
 		if !ok {
-			return nil
+			return nil, false
 		}
 		p := d.progress(j)
-		if err := page.send([]string{"progress", "act"}, map[string]g.Node{"progress": p.progressPart(), "act": p.forms(r, typed{})}); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
+		return []web.Piece{{ID: "progress", Node: p.progressPart()}, {ID: "act", Node: p.forms(r, typed{})}}, true
+	})
 }
 
 func (p jobProgress) aboutPart() g.Node {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	g "maragu.dev/gomponents"
 	"maragu.dev/gomponents/html"
@@ -73,7 +72,7 @@ func erasePart(r *httpdoor.Request, t typed) g.Node {
 func erasurePage(r *httpdoor.Request, e *Erasure) *httpdoor.Response {
 	view := web.View{Title: "Erasure " + e.ID, Section: operationsSection, Live: erasureAddress(e.ID) + "/live"}
 	for _, part := range e.parts() {
-		view.Body = append(view.Body, part.node)
+		view.Body = append(view.Body, part.Node)
 	}
 	view.Body = append(view.Body, html.P(html.A(html.Href("/erasures"), g.Text("All erasures"))), html.P(html.Class("exports"), g.Text("The same as "),
 		html.A(html.Href(erasureAddress(e.ID)+"?format=json"), g.Text("JSON"))))
@@ -81,9 +80,9 @@ func erasurePage(r *httpdoor.Request, e *Erasure) *httpdoor.Response {
 }
 
 // parts are the sections of an erasure's page.
-func (e *Erasure) parts() []part {
-	return []part{
-		{"standing", web.Part("standing", "Where it stands", e.notice(), web.Facts(
+func (e *Erasure) parts() []web.Piece {
+	return []web.Piece{
+		{ID: "standing", Node: web.Part("standing", "Where it stands", e.notice(), web.Facts(
 			web.Fact{Name: "State", Says: workState(e.State)},
 			web.Fact{Name: "Waits for", Says: textOr(e.WaitsFor)},
 			web.Fact{Name: "Who asked", Says: g.Text(whoSaid(e.By, e.Proven))},
@@ -91,9 +90,9 @@ func (e *Erasure) parts() []part {
 			web.Fact{Name: "Asked", Says: web.Time(e.At)},
 			fact("Done", !e.DoneAt.IsZero(), web.Time(e.DoneAt)),
 		))},
-		{"vendors", web.Part("vendors", "At the vendors", e.vendorTable())},
-		{"streams", web.Part("streams", "Messages", e.streamTable())},
-		{"ledger", web.Part("ledger", "Effect ledger", e.ledgerTable())},
+		{ID: "vendors", Node: web.Part("vendors", "At the vendors", e.vendorTable())},
+		{ID: "streams", Node: web.Part("streams", "Messages", e.streamTable())},
+		{ID: "ledger", Node: web.Part("ledger", "Effect ledger", e.ledgerTable())},
 	}
 }
 
@@ -221,24 +220,11 @@ func (p *erasurePages) eraseForm(ctx context.Context, r *httpdoor.Request) (*htt
 
 // live sends what changes on an erasure's page.
 func (p *erasurePages) live(ctx context.Context, r *httpdoor.Request, to *httpdoor.Events) error {
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
-	for page := newParts(to); ; {
+	return newParts(to).keep(ctx, poll, func() ([]web.Piece, bool) {
 		e, err := p.find(r)
-		if err != nil { // its receipt has expired
-			return nil //nolint:nilerr // the page stays as it is
+		if err != nil { // its receipt has expired, and the page stays as it is
+			return nil, false
 		}
-		ids, nodes := []string{}, map[string]g.Node{}
-		for _, part := range e.parts() {
-			ids, nodes[part.id] = append(ids, part.id), part.node
-		}
-		if err := page.send(ids, nodes); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
+		return e.parts(), true
+	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/closeloop/closeloop/pkg/httpdoor"
 	"github.com/closeloop/closeloop/services/console/loops"
+	"github.com/closeloop/closeloop/services/console/web"
 )
 
 // parts sends to a page what of it has changed.
@@ -25,15 +26,15 @@ type parts struct {
 func newParts(to *httpdoor.Events) *parts { return &parts{to, map[string][sha256.Size]byte{}} }
 
 // send sends those that differ from what was sent before.
-func (p *parts) send(ids []string, nodes map[string]g.Node) error {
+func (p *parts) send(all ...web.Piece) error {
 	var b bytes.Buffer
-	for _, id := range ids {
+	for _, piece := range all {
 		var one bytes.Buffer
-		if err := nodes[id].Render(&one); err != nil {
+		if err := piece.Node.Render(&one); err != nil {
 			return err
 		}
-		if hash := sha256.Sum256(one.Bytes()); p.sent[id] != hash {
-			p.sent[id] = hash
+		if hash := sha256.Sum256(one.Bytes()); p.sent[piece.ID] != hash {
+			p.sent[piece.ID] = hash
 			b.Write(one.Bytes())
 			b.WriteByte('\n')
 		}
@@ -42,6 +43,23 @@ func (p *parts) send(ids []string, nodes map[string]g.Node) error {
 		return nil
 	}
 	return p.to.Send("parts", b.Bytes())
+}
+
+// keep sends what has changed, now and then every so often, until look says that nothing more will come.
+func (p *parts) keep(ctx context.Context, every time.Duration, look func() (all []web.Piece, more bool)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		all, more := look()
+		if err := p.send(all...); err != nil || !more {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // livePause is between one look for changes and the next: services may change loops a hundred times a second. A page larger than
@@ -67,7 +85,7 @@ func (p *loopPages) listLive(ctx context.Context, r *httpdoor.Request, to *httpd
 		if err := rows.send(found.Loops); err != nil {
 			return err
 		}
-		return others.send([]string{pagerID}, map[string]g.Node{pagerID: loopPager(&at, found.Next)})
+		return others.send(web.Piece{ID: pagerID, Node: loopPager(&at, found.Next)})
 	})
 }
 
@@ -149,9 +167,5 @@ func (p *loopPages) sendLoop(ctx context.Context, id string, page *parts) error 
 	if err != nil {
 		return err
 	}
-	ids, nodes := []string{}, map[string]g.Node{}
-	for _, part := range p.storyParts(s) {
-		ids, nodes[part.id] = append(ids, part.id), part.node
-	}
-	return page.send(ids, nodes)
+	return page.send(p.storyParts(s)...)
 }

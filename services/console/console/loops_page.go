@@ -18,16 +18,10 @@ import (
 	"github.com/closeloop/closeloop/services/console/web"
 )
 
-// part is a section of a page that is replaced when it changes.
-type part struct {
-	id   string
-	node g.Node
-}
-
 func (p *loopPages) onePage(r *httpdoor.Request, s *story) *httpdoor.Response {
 	view := web.View{Title: "Loop " + p.desk.called.title(s.ID), Section: "/loops", Live: loopPath(s.ID) + "/live"}
 	for _, part := range p.storyParts(s) {
-		view.Body = append(view.Body, part.node)
+		view.Body = append(view.Body, part.Node)
 	}
 	view.Body = append(view.Body, html.P(html.Class("exports"), g.Text("The same as "),
 		html.A(html.Href(loopPath(s.ID)+"?format=json"), g.Text("JSON"))))
@@ -35,11 +29,11 @@ func (p *loopPages) onePage(r *httpdoor.Request, s *story) *httpdoor.Response {
 }
 
 // storyParts are the sections of a loop's page.
-func (p *loopPages) storyParts(s *story) []part {
-	return []part{
-		{"loop-summary", web.Part("loop-summary", "Where it stands", summary(s))},
-		{"loop-ids", web.Part("loop-ids", "Ids", idTable(s))},
-		{"loop-timeline", web.Part("loop-timeline", "What happened", timelineNode(s))},
+func (p *loopPages) storyParts(s *story) []web.Piece {
+	return []web.Piece{
+		{ID: "loop-summary", Node: web.Part("loop-summary", "Where it stands", summary(s))},
+		{ID: "loop-ids", Node: web.Part("loop-ids", "Ids", idTable(s))},
+		{ID: "loop-timeline", Node: web.Part("loop-timeline", "What happened", timelineNode(s))},
 	}
 }
 

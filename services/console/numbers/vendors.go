@@ -98,7 +98,7 @@ func (p *Pages) everyVendor(ctx context.Context) ([]loops.VendorStatus, error) {
 
 func (p *Pages) vendorsPage(r *httpdoor.Request, all []loops.VendorStatus) *httpdoor.Response {
 	return web.Show(r, web.View{Title: "Vendors", Section: "/vendors", Live: "/vendors/live", Body: []g.Node{
-		p.lagging(), g.Map(p.parts(all), func(part Part) g.Node { return part.Node }),
+		p.lagging(), g.Map(p.parts(all), func(part web.Piece) g.Node { return part.Node }),
 		html.P(html.Class("exports"), g.Text("The same as CSV: "), g.Group(vendorExports(r)),
 			html.A(html.Href(web.With(r, "format", string(web.JSON), "table", "")), g.Text("JSON"))),
 	}})
@@ -111,14 +111,8 @@ func vendorExports(r *httpdoor.Request) (links []g.Node) {
 	return links
 }
 
-// Part of the page of vendors, which can be replaced by its id.
-type Part struct {
-	ID   string
-	Node g.Node
-}
-
 // VendorParts are what the page of vendors is made of at this moment.
-func (p *Pages) VendorParts(ctx context.Context) ([]Part, error) {
+func (p *Pages) VendorParts(ctx context.Context) ([]web.Piece, error) {
 	all, err := p.everyVendor(ctx)
 	if err != nil {
 		return nil, err
@@ -127,12 +121,12 @@ func (p *Pages) VendorParts(ctx context.Context) ([]Part, error) {
 }
 
 // parts are an overview, and what is told of each.
-func (p *Pages) parts(all []loops.VendorStatus) []Part {
+func (p *Pages) parts(all []loops.VendorStatus) []web.Piece {
 	const overview = "vendors-overview"
-	parts := []Part{{overview, web.Part(overview, "Overview", vendorSheet(all, "vendors").table())}}
+	parts := []web.Piece{{ID: overview, Node: web.Part(overview, "Overview", vendorSheet(all, "vendors").table())}}
 	for _, s := range all {
 		id := partID(s.Vendor)
-		parts = append(parts, Part{id, p.vendorPart(id, s)})
+		parts = append(parts, web.Piece{ID: id, Node: p.vendorPart(id, s)})
 	}
 	return parts
 }

@@ -288,6 +288,12 @@ func Part(id, heading string, children ...g.Node) g.Node {
 	return html.Section(append([]g.Node{html.ID(id), html.Aria("labelledby", id+"-heading"), html.H2(html.ID(id+"-heading"), g.Text(heading))}, children...)...)
 }
 
+// Piece is what live updates replace of a page, by the id that is within.
+type Piece struct {
+	ID   string
+	Node g.Node
+}
+
 // Fact is a name with what it says.
 type Fact struct {
 	Name string
