@@ -320,7 +320,8 @@ type char struct {
 	from, to int
 }
 
-// readings gives a text as it stands, and then with its escapes undone, once and again.
+// readings gives a text as it stands, and then with its escapes undone, once and again: those of all kinds, and those of each kind
+// alone, since what looks like one of another kind may be the text itself.
 func readings(s string) iter.Seq[[]char] {
 	return func(yield func([]char) bool) {
 		reading := make([]char, 0, len(s))
@@ -328,17 +329,37 @@ func readings(s string) iter.Seq[[]char] {
 			_, size := utf8.DecodeRuneInString(s[at:])
 			reading = append(reading, char{r, at, at + size})
 		}
-		for range layers {
-			if !yield(reading) {
+		if !yield(reading) {
+			return
+		}
+		var kinds []string
+		for _, kind := range []string{"%", `\`, "&"} {
+			if strings.Contains(s, kind) {
+				kinds = append(kinds, kind)
+			}
+		}
+		if len(kinds) > 1 {
+			kinds = append(kinds, strings.Join(kinds, ""))
+		}
+		for _, kind := range kinds {
+			if !unescapings(reading, kind, yield) {
 				return
 			}
-			next := unescaped(reading)
-			if len(next) == len(reading) { // each escape is longer than what it stands for
-				return
-			}
-			reading = next
 		}
 	}
+}
+
+func unescapings(reading []char, kinds string, yield func([]char) bool) (more bool) {
+	for range layers - 1 {
+		next := unescaped(reading, kinds)
+		if len(next) == len(reading) { // each escape is longer than what it stands for
+			return true
+		}
+		if reading = next; !yield(reading) {
+			return false
+		}
+	}
+	return true
 }
 
 // lines gives each line of a text, where there are several.
@@ -357,13 +378,15 @@ func lines(reading []char) [][]char {
 	return all
 }
 
-// unescaped undoes what JSON, XML, HTML and URLs make of characters.
-func unescaped(reading []char) []char {
-	escapes := map[rune]func([]char) (string, int){'%': ofURL, '\\': ofJSON, '&': ofXML}
+// escapes undo what URLs, JSON, XML and HTML make of characters, by what it begins with.
+var escapes = map[rune]func([]char) (string, int){'%': ofURL, '\\': ofJSON, '&': ofXML}
+
+// unescaped undoes the escapes of some kinds.
+func unescaped(reading []char, kinds string) []char {
 	out := make([]char, 0, len(reading))
 	for i := 0; i < len(reading); {
 		text, n := "", 0
-		if undo := escapes[reading[i].r]; undo != nil {
+		if undo := escapes[reading[i].r]; undo != nil && strings.ContainsRune(kinds, reading[i].r) {
 			text, n = undo(reading[i:])
 		}
 		if n == 0 {
