@@ -42,11 +42,14 @@ func digestOf(secret string) digest { return sha256.Sum256([]byte(secret)) }
 type guard struct {
 	Credentials
 	schemes []string
+	// quiet is a challenge for scripts of a page. To one that it knows a browser would ask the person for a password, in a window
+	// of its own and in the middle of the page.
+	quiet   string
 	guesses *guesses
 }
 
 func newGuard(realm string, c Credentials, guesses *guesses) guard {
-	g := guard{Credentials: c, guesses: guesses}
+	g := guard{Credentials: c, guesses: guesses, quiet: fmt.Sprintf("Session realm=%q", realm)}
 	if c.APIKeys.IsSet() && !c.Basic.IsSet() {
 		g.schemes = append(g.schemes, fmt.Sprintf("ApiKey realm=%q", realm))
 	}
@@ -92,7 +95,7 @@ func (g guard) admit(r *http.Request, address string, guests settings.Secrets) (
 	if name, ok := g.Certificates.holder(r.TLS); ok && g.certificate() {
 		return caller{user: name, key: "certificate " + name}, nil
 	}
-	refused := error(g.challenge("credentials are missing or wrong"))
+	refused := error(g.challenge(r, "credentials are missing or wrong"))
 	if token, given := bearerOf(r); given && g.Bearers != nil {
 		who, err := g.Bearers.check(r.Context(), token)
 		if err == nil {
@@ -166,8 +169,11 @@ func bearerOf(r *http.Request) (token string, given bool) {
 }
 
 // challenge is the answer to whoever has no good credentials.
-func (g guard) challenge(detail string) *Problem {
+func (g guard) challenge(r *http.Request, detail string) *Problem {
 	p := Unauthorized(detail)
 	p.header = http.Header{"Www-Authenticate": g.schemes}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+		p.header.Set("Www-Authenticate", g.quiet)
+	}
 	return p
 }

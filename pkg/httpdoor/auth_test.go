@@ -110,6 +110,19 @@ func TestTheChallengeNamesWhatOpensTheDoor(t *testing.T) {
 	}
 }
 
+func TestABrowserIsToldToAskForAPasswordForPagesOnly(t *testing.T) {
+	d := httpdoor.New(httpdoor.Options{Name: "console", Credentials: credentials(t, httpdoor.Settings{BasicUsers: settings.SecretsOf("ada:x")})})
+	d.Handle(http.MethodGet, "/", httpdoor.Guarded, ok)
+	for mode, want := range map[string]string{
+		"navigate": `Basic realm="console", charset="UTF-8"`, "cors": `Session realm="console"`, "same-origin": `Session realm="console"`,
+	} {
+		got := call(t, d, http.MethodGet, "/", nil, "Sec-Fetch-Mode", mode)
+		if challenges := got.Header().Values("WWW-Authenticate"); got.Code != 401 || len(challenges) != 1 || challenges[0] != want {
+			t.Errorf("%s: %d %q", mode, got.Code, challenges)
+		}
+	}
+}
+
 func TestCredentialsAreAskedBeforeTheBodyIsRead(t *testing.T) {
 	d := httpdoor.New(httpdoor.Options{BodyLimit: 1})
 	d.Handle(http.MethodPost, "/", httpdoor.Guarded, ok)

@@ -109,3 +109,17 @@ func TestALivePageThatIsRefusedSaysSoAndTriesAgain(t *testing.T) {
 	in.isTrue("it is again", `!!document.getElementById("loop-L-2") && document.querySelector(".stale").textContent === ""`)
 	in.isTrue("the page was not loaded anew", `window.untouched === true`)
 }
+
+// TestALivePageWhoseSessionIsOverLeadsToSignIn and back to where somebody was.
+func TestALivePageWhoseSessionIsOverLeadsToSignIn(t *testing.T) {
+	in := install(t, 0, 3*time.Minute, credentials...)
+	in.open("/loops?state=failed")
+	in.signIn("Loops")
+	in.complaints(1, 1)
+	in.isTrue("the page is kept up to date", `!!document.getElementById("loop-L-1")`)
+	in.do("signing out in another window", chromedp.Evaluate[chromedp.Void](`void fetch("/sign-out", { method: "POST" })`))
+	in.isTrue("it says so", `document.querySelector("main [role=status].stale").textContent === "Not kept up to date, you are signed out: sign in"`)
+	in.do("following", chromedp.Click(chromedp.CSS(".stale a")))
+	in.signIn("Loops")
+	in.isTrue("the same page", `location.search === "?state=failed" && !!document.getElementById("loop-L-1")`)
+}

@@ -173,6 +173,7 @@
 
   // Only pages that are looked at are kept up to date: browsers open few connections to one host.
   let source, again, failures = 0;
+  const late = "Not kept up to date, trying again.";
 
   function listen() {
     clearTimeout(again);
@@ -197,16 +198,25 @@
   // by one that keeps enough pages up to date, it would never try again; and where it goes on failing it would not say so.
   function failed(event) {
     if (event.target !== source) return;
-    const refused = source.readyState === EventSource.CLOSED;
-    if (++failures > 1 || refused) tell("Not kept up to date, trying again.");
-    if (!refused) return;
+    if (source.readyState !== EventSource.CLOSED) {
+      if (++failures > 1) tell(late);
+      return;
+    }
     stop();
     again = setTimeout(listen, main.dataset.again * 1000 * (1 + Math.random()));
+    // A page that would lead elsewhere leads to where people sign in: their session is over.
+    fetch(location, { headers: { Accept: "text/html" }, redirect: "manual" }).then(
+      (answer) => (answer.type === "opaqueredirect" ? tell("Not kept up to date, you are signed out: ", "sign in") : tell(late)),
+      () => tell(late),
+    );
   }
 
-  function tell(text) {
+  // tell says something about the page, with a link that loads it anew.
+  function tell(text, link = "") {
     const line = main.querySelector(".stale");
-    if (line.textContent !== text) line.textContent = text;
+    if (line.textContent === text + link) return;
+    line.textContent = text;
+    if (link) line.append(Object.assign(document.createElement("a"), { href: location.href, textContent: link }));
   }
 
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
