@@ -78,21 +78,22 @@ func credentials(h http.Header) []string {
 		for _, value := range values {
 			switch name {
 			case "Accept", "Content-Type":
-			case "Authorization":
-				scheme, secret, _ := strings.Cut(value, " ")
-				all = append(all, secret)
-				if user, err := base64.StdEncoding.DecodeString(secret); err == nil && scheme == "Basic" {
-					_, password, _ := strings.Cut(string(user), ":")
-					all = append(all, password)
-				}
 			case "Cookie":
 				cookies, _ := http.ParseCookie(value)
 				for _, cookie := range cookies {
 					all = append(all, cookie.Value)
 				}
 			default:
-				if value != "fetch" { // in place of an X-Csrf-Token: odata-v2.md §2
-					all = append(all, value)
+				scheme, secret, two := strings.Cut(value, " ")
+				if !two {
+					scheme, secret = "", value
+				}
+				if secret != "fetch" { // in place of an X-Csrf-Token: odata-v2.md §2
+					all = append(all, secret)
+				}
+				if user, err := base64.StdEncoding.DecodeString(secret); err == nil && scheme == "Basic" {
+					_, password, _ := strings.Cut(string(user), ":")
+					all = append(all, password)
 				}
 			}
 		}

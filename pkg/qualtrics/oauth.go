@@ -74,13 +74,12 @@ func (b *bearer) fetch(ctx context.Context) (string, error) {
 	if b.Scope != "" {
 		form.Set("scope", b.Scope)
 	}
-	secret := b.ClientSecret.Reveal()
 	r := http.Request{Header: http.Header{}}
-	r.SetBasicAuth(b.ClientID, secret)
+	r.SetBasicAuth(b.ClientID, b.ClientSecret.Reveal())
 	answer, err := b.out.Do(ctx, outbound.Call{
 		Operation: "fetch access token", Method: http.MethodPost, URL: b.url, Header: r.Header,
 		Body: []byte(form.Encode()), ContentType: "application/x-www-form-urlencoded", JSON: true,
-		Personal: []string{b.ClientID, secret}, Words: oauthWords, Grants: true,
+		Personal: []string{b.ClientID}, Words: oauthWords, Grants: true,
 	})
 	if fault.Is(err, fault.Refused) { // A wrong client or scope is no message's fault.
 		f := *fault.From(err)

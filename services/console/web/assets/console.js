@@ -205,10 +205,12 @@
     stop();
     again = setTimeout(listen, main.dataset.again * 1000 * (1 + Math.random()));
     // A page that would lead elsewhere leads to where people sign in: their session is over.
-    fetch(location, { headers: { Accept: "text/html" }, redirect: "manual" }).then(
-      (answer) => (answer.type === "opaqueredirect" ? tell("Not kept up to date, you are signed out: ", "sign in") : tell(late)),
-      () => tell(late),
-    );
+    fetch(location, { headers: { Accept: "text/html" }, redirect: "manual" })
+      .then((answer) => answer.type === "opaqueredirect", () => false)
+      .then((out) => {
+        if (source?.readyState === EventSource.OPEN) return; // it took long, and the page is up to date again
+        out ? tell("Not kept up to date, you are signed out: ", "sign in") : tell(late);
+      });
   }
 
   // tell says something about the page, with a link that loads it anew.
